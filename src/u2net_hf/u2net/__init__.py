@@ -1,0 +1,1 @@
+"""U²-Net: configuration, network, image processors and pipeline."""
