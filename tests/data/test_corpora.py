@@ -1,0 +1,282 @@
+import io
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset, Features, Value
+from datasets.exceptions import DatasetNotFoundError
+from drawn_corpora import Draw, draw_image, draw_mask, number_of_image, number_of_mask
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from u2net_hf.data import corpora
+from u2net_hf.data.corpora import corpus_splits, load_corpus
+
+
+def read(corpus: datasets.Dataset | datasets.IterableDataset) -> dict[str, tuple[int, int]]:
+    """Decode a corpus: `{name: (number of the image, number of the mask)}`."""
+    found = {}
+    for row in corpus:
+        assert list(row) == ["image", "mask", "name"]
+        assert (row["image"].mode, row["mask"].mode) == ("RGB", "L")
+        found[row["name"]] = (number_of_image(row["image"]), number_of_mask(row["mask"]))
+    return found
+
+
+def as_bytes(picture: Image.Image, suffix: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, suffix)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_folder(tmp_path: Path, draw_tree: Draw, streaming: bool) -> None:
+    draw_tree({"images/b.jpg": 2, "images/a.png": 1}, {"masks/a.png": 1, "masks/b.png": 2})
+    corpus = load_corpus(tmp_path, streaming=streaming)
+    assert isinstance(corpus, datasets.IterableDataset if streaming else datasets.Dataset)
+    assert corpus.features == corpora.FEATURES
+    assert read(corpus) == {"a": (1, 1), "b": (2, 2)}
+
+
+def test_folder_leaves_nothing_on_disk_and_can_be_pickled(tmp_path: Path, draw_tree: Draw) -> None:
+    draw_tree({"images/a.jpg": 1}, {"masks/a.png": 1})
+    corpus = load_corpus(str(tmp_path))
+    assert corpus.cache_files == []
+    assert read(pickle.loads(pickle.dumps(corpus))) == {"a": (1, 1)}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_worker_processes_read_each_pair_once(tmp_path: Path, draw_tree: Draw, streaming: bool) -> None:
+    numbers = range(1, 8)
+    draw_tree({f"images/{n}.png": n for n in numbers}, {f"masks/{n}.png": n for n in numbers})
+    corpus = load_corpus(tmp_path, streaming=streaming)
+    loader = DataLoader(corpus, batch_size=2, num_workers=2, collate_fn=lambda rows: rows)
+    rows = [row for batch in loader for row in batch]
+    assert sorted(int(row["name"]) for row in rows) == list(numbers)
+    assert all(int(row["name"]) == number_of_image(row["image"]) == number_of_mask(row["mask"]) for row in rows)
+
+
+def test_splits_and_their_other_names(tmp_path: Path, draw_tree: Draw) -> None:
+    draw_tree({"train/images/a.jpg": 1, "val/images/b.jpg": 2}, {"train/masks/a.png": 1, "val/masks/b.png": 2})
+    assert corpus_splits(tmp_path) == ["train", "validation"]
+    assert read(load_corpus(tmp_path, "train")) == {"a": (1, 1)}
+    for name in ("val", "validation"):
+        assert read(load_corpus(tmp_path, name)) == {"b": (2, 2)}
+    assert read(load_corpus(tmp_path / "val")) == {"b": (2, 2)}
+    with pytest.raises(ValueError, match="several splits, and one must be named: there is train, validation"):
+        load_corpus(tmp_path)
+    with pytest.raises(ValueError, match="no split 'test': there is train, validation"):
+        load_corpus(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("split", "numbers"),
+    [("train[:3]", [0, 1, 2]), ("train[80%:]", [8, 9]), ("train[-1:]", [9]), ("train", range(10))],
+)
+def test_parts_of_a_split(tmp_path: Path, draw_tree: Draw, split: str, numbers: list[int]) -> None:
+    draw_tree({f"images/{n}.png": n for n in range(10)}, {f"masks/{n}.png": n for n in range(10)})
+    assert read(load_corpus(tmp_path, split)) == {str(n): (n, n) for n in numbers}
+    assert read(load_corpus(tmp_path, split, streaming=True)) == {str(n): (n, n) for n in numbers}
+
+
+def test_all_that_is_left_out_is_named_in_one_warning(
+    tmp_path: Path, draw_tree: Draw, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ("good", "lonely", "small", "broken")
+    draw_tree({f"images/{name}.png": 3 for name in names}, {"masks/good.png": 3, "masks/extra.png": 3})
+    draw_mask(3, size=(5, 4)).save(tmp_path / "masks" / "small.png")
+    (tmp_path / "masks" / "broken.png").write_bytes(b"this is no picture")
+    with caplog.at_level(logging.WARNING):
+        corpus = load_corpus(tmp_path)
+    assert read(corpus) == {"good": (3, 3)}
+    [record] = caplog.records
+    message = record.getMessage()
+    assert "1 pairs; left out 4" in message
+    for name in ("lonely.png", "extra.png", "small (image 24x16, mask 5x4)"):
+        assert message.count(name) == 1
+    assert "cannot be opened (1): broken" in message
+    assert "good" not in message
+
+
+def test_no_warning_without_a_reason(tmp_path: Path, draw_tree: Draw, caplog: pytest.LogCaptureFixture) -> None:
+    draw_tree({"images/a.jpg": 1}, {"masks/a.png": 1})
+    load_corpus(tmp_path)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("damaged", ["images/a.jpg", "masks/a.png"])
+def test_a_file_that_is_cut_off_is_named_when_it_is_decoded(
+    tmp_path: Path, draw_tree: Draw, damaged: str, streaming: bool
+) -> None:
+    draw_tree({"images/a.jpg": 1}, {"masks/a.png": 1})
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8)
+    for file in ("images/a.jpg", "masks/a.png"):
+        Image.fromarray(noise).save(tmp_path / file)
+    content = (tmp_path / damaged).read_bytes()
+    (tmp_path / damaged).write_bytes(content[: len(content) // 2])
+    corpus = load_corpus(tmp_path, streaming=streaming)
+    with pytest.raises(ValueError, match=f"Cannot decode the picture .*{damaged}.*truncated"):
+        next(iter(corpus))
+
+
+def test_masks_of_0_and_1_are_scaled_and_exif_is_applied(tmp_path: Path, draw_tree: Draw) -> None:
+    draw_tree({"images/a.jpg": 1}, {"masks/a.png": 1})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "images" / "a.jpg", exif=exif)
+    Image.fromarray(np.eye(6, 4, dtype=np.uint8)).save(tmp_path / "masks" / "a.png")
+    [row] = load_corpus(tmp_path)
+    assert row["image"].size == row["mask"].size == (4, 6)
+    np.testing.assert_array_equal(np.asarray(row["mask"]), np.eye(6, 4) * 255)
+
+
+def test_features_stay_through_the_methods_of_datasets(tmp_path: Path, draw_tree: Draw) -> None:
+    draw_tree({f"images/{n}.jpg": n for n in range(4)}, {f"masks/{n}.png": n for n in range(4)})
+    (tmp_path / "masks" / "1.png").write_bytes(as_bytes(Image.fromarray(np.ones((16, 24), np.uint8))))
+    corpus = load_corpus(tmp_path).shuffle(seed=1).filter(lambda name: name == "1", input_columns="name")
+    corpus = corpus.map(lambda name: {"length": len(name)}, input_columns="name")
+    assert number_of_mask(corpus[0]["mask"]) == 24 * 16
+    stored = json.loads(corpus.features.arrow_schema.metadata[b"huggingface"])["info"]["features"]
+    assert stored["mask"] == {"mode": "L", "_type": "Image"}
+
+
+@pytest.mark.parametrize("mask_column", ["mask", "gt"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_image_folder_with_metadata(tmp_path: Path, draw_tree: Draw, mask_column: str, streaming: bool) -> None:
+    draw_tree({"images/a.jpg": 1, "images/b.jpg": 2}, {"masks/one.png": 1, "masks/two.png": 2})
+    rows = [
+        {"file_name": "images/a.jpg", f"{mask_column}_file_name": "masks/one.png"},
+        {"file_name": "images/b.jpg", f"{mask_column}_file_name": "masks/two.png"},
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert read(load_corpus(tmp_path, streaming=streaming)) == {"a": (1, 1), "b": (2, 2)}
+
+
+def test_other_files_may_be_called_metadata(tmp_path: Path, draw_tree: Draw) -> None:
+    draw_tree({"images/a.jpg": 1}, {"masks/a.png": 1})
+    (tmp_path / "metadata.csv").write_text("isic_id,age\na,55\n")
+    assert read(load_corpus(tmp_path)) == {"a": (1, 1)}
+
+
+def hub_like(columns: tuple[str, str], paths: list[str | None]) -> Dataset:
+    numbers = range(1, len(paths) + 1)
+    features = Features({columns[0]: datasets.Image(), columns[1]: datasets.Image(), "width": Value("int64")})
+    rows = {
+        columns[0]: [{"bytes": as_bytes(draw_image(n)), "path": path} for n, path in zip(numbers, paths, strict=True)],
+        columns[1]: [{"bytes": as_bytes(draw_mask(n)), "path": None} for n in numbers],
+        "width": [24 for _ in numbers],
+    }
+    return Dataset.from_dict(rows, features=features)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_parquet_with_other_columns(tmp_path: Path, streaming: bool) -> None:
+    hub_like(("img", "label"), ["a.jpg", "b.jpg", "c.jpg"]).to_parquet(tmp_path / "data" / "train-00000.parquet")
+    expected = {"a": (1, 1), "b": (2, 2), "c": (3, 3)}
+    assert corpus_splits(tmp_path) == ["train"]
+    corpus = load_corpus(tmp_path, streaming=streaming)
+    assert read(pickle.loads(pickle.dumps(corpus))) == expected
+    assert read(load_corpus(tmp_path / "data" / "train-00000.parquet", streaming=streaming)) == expected
+    if streaming:
+        with pytest.raises(ValueError, match="part of a split cannot be streamed"):
+            load_corpus(tmp_path, "train[:2]", streaming=True)
+    else:
+        assert read(load_corpus(tmp_path, "train[1:]")) == {"b": (2, 2), "c": (3, 3)}
+
+
+@pytest.mark.parametrize("paths", [[None, None], ["image.jpg", "image.jpg"]])
+def test_rows_without_names_of_their_own_are_counted(tmp_path: Path, paths: list[str | None]) -> None:
+    hub_like(("image", "mask"), paths).to_parquet(tmp_path / "some.parquet")
+    assert read(load_corpus(tmp_path)) == {"000000": (1, 1), "000001": (2, 2)}
+
+
+def test_parquet_that_datasets_did_not_write(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "image": [as_bytes(draw_image(n)) for n in (1, 2)],
+            "mask": [{"bytes": as_bytes(draw_mask(n)), "path": None} for n in (1, 2)],
+            "name": ["x", "y"],
+        }
+    )
+    pq.write_table(table, tmp_path / "some.parquet")
+    assert read(load_corpus(tmp_path)) == {"x": (1, 1), "y": (2, 2)}
+
+
+def test_rows_of_parquet_that_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = pa.table(
+        {
+            "image": [as_bytes(draw_image(n)) for n in range(4)],
+            "mask": [as_bytes(draw_mask(0)), as_bytes(draw_mask(0, size=(2, 2))), b"no picture", None],
+            "name": ["good", "small", "broken", "none"],
+        }
+    )
+    pq.write_table(table, tmp_path / "some.parquet")
+    assert read(load_corpus(tmp_path)) == {"good": (0, 0)}
+    [record] = caplog.records
+    assert "left out 3" in record.getMessage()
+    assert all(record.getMessage().count(name) == 1 for name in ("small (", "broken (", "none ("))
+
+
+def test_columns_that_are_missing(tmp_path: Path) -> None:
+    hub_like(("image", "depth"), ["a.jpg"]).to_parquet(tmp_path / "some.parquet")
+    with pytest.raises(ValueError, match=r"its columns are image, depth, width, with pictures in image, depth"):
+        load_corpus(tmp_path)
+
+
+def test_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def load_dataset(name: str, **options: object) -> Dataset:
+        asked.update(options, name=name)
+        return hub_like(("image", "annotation"), ["a.jpg", "b.jpg"])
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["train", "test"])
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert read(load_corpus("someone/DUTS", "train[:1%]")) == {"a": (1, 1), "b": (2, 2)}
+    assert asked == {"name": "someone/DUTS", "split": "train[:1%]", "streaming": False}
+
+
+@pytest.mark.parametrize("error", [DatasetNotFoundError("doesn't exist"), ConnectionError("couldn't reach")])
+def test_hub_id_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(name: str) -> list[str]:
+        raise error
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", fail)
+    with pytest.raises(FileNotFoundError, match=f"someone/nothing is no folder or file here.*{error}"):
+        load_corpus("someone/nothing")
+
+
+def test_errors_say_what_was_looked_for(tmp_path: Path, draw_tree: Draw) -> None:
+    with pytest.raises(FileNotFoundError, match="no such folder or file"):
+        load_corpus("nothing_of_this_name")
+    with pytest.raises(FileNotFoundError, match="no such folder or file"):
+        load_corpus(tmp_path / "missing")
+    draw_tree({"photos/a.jpg": 1, "images/b.jpg": 1}, {})
+    with pytest.raises(ValueError, match=r"no pairs of image and mask.*images, image, imgs.*masks, mask.*metadata"):
+        load_corpus(tmp_path)
+    with pytest.raises(ValueError, match="is a file; a corpus is a folder"):
+        load_corpus(tmp_path / "photos" / "a.jpg")
+
+
+def test_a_corpus_in_which_nothing_pairs(tmp_path: Path, draw_tree: Draw) -> None:
+    draw_tree({"images/a.jpg": 1}, {"masks/b.png": 1})
+    with pytest.raises(ValueError, match=r"no usable pair[^$]*without a mask \(1\): a.jpg[^$]*\(1\): b.png"):
+        load_corpus(tmp_path)
+
+
+def test_real_corpora(shared_data: Path) -> None:
+    counts = {("salient", "train"): 2661, ("salient", "val"): 280, ("sod300", None): 300, ("isbi2012", "train"): 30}
+    for (folder, split), count in counts.items():
+        corpus = load_corpus(shared_data / folder, split)
+        assert len(corpus) == count
+        row = corpus[count // 2]
+        assert row["image"].size == row["mask"].size
+        assert set(np.unique(row["mask"])) == {0, 255}
