@@ -1,0 +1,1 @@
+"""U-Net: configuration, network and image processors."""

@@ -1,0 +1,130 @@
+"""From the logits of a U-Net to maps of whole images: what both image processors do after the network."""
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from .tiling_unet import plan_image, stitch
+
+
+class UNetPostProcessing:
+    """Methods of [`UNetImageProcessor`] and [`UNetImageProcessorPil`], for outputs of images prepared by them."""
+
+    padding: Any
+    upsampling: Any
+    depth: Any
+    tile_size: Any
+    do_resize: Any
+    size: Any
+
+    def post_process_semantic_segmentation(
+        self, outputs: Any, target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None
+    ) -> list[torch.Tensor]:
+        """Turn logits into label maps, as `pipeline("image-segmentation")` asks for.
+
+        Args:
+            outputs ([`SemanticSegmenterOutput`]):
+                Output of [`UNetForSemanticSegmentation`] for all tiles of the images, in their order.
+            target_sizes (`list[tuple[int, int]]`, *optional*):
+                `(height, width)` of each image. Tiles are put together and mirrored borders cut off; outputs of
+                resized images are resized back. Without it each output stays as it is.
+
+        Returns:
+            `list[torch.Tensor]`: One int64 map of shape `(height, width)` per image, on the CPU: the label with the
+            highest logit, or with one label 1 where its probability is above 0.5.
+
+        Raises:
+            ValueError: If the outputs are not those of images of these sizes.
+        """
+        return [
+            (logits[0] > 0).long().cpu() if len(logits) == 1 else logits.max(dim=0).indices.cpu()
+            for logits in self._image_logits(outputs.logits, target_sizes)
+        ]
+
+    def post_process_probabilities(
+        self, outputs: Any, target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None
+    ) -> list[torch.Tensor]:
+        """Turn logits into the probability of every label at every pixel.
+
+        Args:
+            outputs ([`SemanticSegmenterOutput`]): As in `post_process_semantic_segmentation`.
+            target_sizes (`list[tuple[int, int]]`, *optional*): As in `post_process_semantic_segmentation`.
+
+        Returns:
+            `list[torch.Tensor]`: One float32 map in [0, 1] of shape `(num_labels, height, width)` per image, on the
+            device of the logits: their softmax, or with one label the sigmoid.
+
+        Raises:
+            ValueError: If the outputs are not those of images of these sizes.
+        """
+        return [
+            logits.sigmoid() if len(logits) == 1 else logits.softmax(dim=0)
+            for logits in self._image_logits(outputs.logits, target_sizes)
+        ]
+
+    def post_process_saliency(
+        self,
+        outputs: Any,
+        target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None,
+        do_min_max: bool = False,
+    ) -> list[torch.Tensor]:
+        """Turn logits into soft maps of all that is not background, as `pipeline("background-removal")` asks for.
+
+        Args:
+            outputs ([`SemanticSegmenterOutput`]): As in `post_process_semantic_segmentation`.
+            target_sizes (`list[tuple[int, int]]`, *optional*): As in `post_process_semantic_segmentation`.
+            do_min_max (`bool`, *optional*, defaults to `False`):
+                Whether to stretch each map to [0, 1]. A flat map stays as it is.
+
+        Returns:
+            `list[torch.Tensor]`: One float32 map in [0, 1] of shape `(height, width)` per image, on the device of the
+            logits: the probability of everything but label 0, or with one label that of the label.
+
+        Raises:
+            ValueError: If the outputs are not those of images of these sizes.
+        """
+        probabilities = self.post_process_probabilities(outputs, target_sizes)
+        maps = [one[0] if len(one) == 1 else 1 - one[0] for one in probabilities]
+        if do_min_max:
+            maps = [(one - one.min()) / (one.max() - one.min()) if one.max() > one.min() else one for one in maps]
+        return maps
+
+    def _image_logits(
+        self, logits: torch.Tensor, target_sizes: "list[tuple[int, int]] | torch.Tensor | None"
+    ) -> list[torch.Tensor]:
+        """Put tiles together and resize: float32 logits `(num_labels, height, width)` of each image."""
+        logits = logits.float()
+        if target_sizes is None:
+            return list(logits)
+        options = {name: getattr(self, name) for name in ("tile_size", "depth", "padding", "upsampling")}
+        targets = [(int(height), int(width)) for height, width in target_sizes]
+        if self.padding == "same" and self.tile_size is None:
+            inputs = [(logits.shape[-2], logits.shape[-1])] * len(targets)  # the network keeps any size
+        elif self.do_resize:
+            inputs = [(self.size["height"], self.size["width"])] * len(targets)
+        else:
+            inputs = targets
+        plans = [plan_image(size, **options) for size in inputs]
+        counts = [len(rows.starts) * len(columns.starts) for rows, columns in plans]
+        expected = {tuple(side.kept + 2 * side.surplus for side in plan) for plan in plans}
+        if sum(counts) != len(logits) or not expected <= {tuple(logits.shape[-2:])}:
+            raise ValueError(
+                f"With the options of this processor ({options}), images of the sizes {targets} have {sum(counts)} "
+                f"outputs of the size {sorted(expected)}, but `outputs` has {len(logits)} of "
+                f"{tuple(logits.shape[-2:])}. It must hold all tiles of all images (a pipeline needs batch_size=1 for "
+                "that), and the images must have been prepared with the same options."
+            )
+        results = []
+        for tiles, plan, size, target in zip(logits.split(counts), plans, inputs, targets, strict=True):
+            whole = stitch(tiles, *plan, *size)
+            if size != target:
+                smaller = target[0] < size[0] or target[1] < size[1]
+                whole = F.interpolate(
+                    whole[None], size=target, mode="bilinear", align_corners=False, antialias=smaller
+                )[0]
+            results.append(whole)
+        return results
+
+
+__all__ = ["UNetPostProcessing"]
