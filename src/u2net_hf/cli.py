@@ -1,0 +1,220 @@
+"""The command `u2net-hf`. Each verb parses its arguments, calls one function and reports.
+
+What a verb needs is imported by the verb, so that `--help` and wrong arguments are answered at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from .outputs import Job
+    from .predict import ResultOptions
+
+app = typer.Typer(
+    name="u2net-hf",
+    help="U²-Net and U-Net: cut objects out of photos, fetch and convert weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+STREAM = "-"
+
+
+class Suffix(StrEnum):
+    """Formats that can be written."""
+
+    png = "png"
+    webp = "webp"
+    jpg = "jpg"
+
+
+@app.command()
+def remove(
+    inputs: Annotated[list[str], typer.Argument(help="Images and folders; - reads one image from standard input.")],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="A file for one image, else a folder; - writes to standard output."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A published name (see `pull`), a folder, or a Hub id.")
+    ] = "u2netp",
+    mask: Annotated[bool, typer.Option("--mask", help="Write the soft mask instead of the cut-out.")] = False,
+    background: Annotated[
+        str | None, typer.Option(help="A colour (white, #00ff88) or an image to put behind the object.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Keep pixels of at least this saliency (0 to 1) fully, and no others.")
+    ] = None,
+    suffix: Annotated[Suffix, typer.Option("--format", help="Format if --output names no file.")] = Suffix.png,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose result exists.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 1,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Type of the weights, for example bfloat16.")] = None,
+) -> None:
+    """Cut the salient object out of photos.
+
+    The result has the photo's full size, its EXIF orientation applied and its colour profile kept. Without
+    `--output` it lies beside the photo, as photo.cut-out.png. Of a folder all images are done, sub-folders too;
+    those whose result exists are skipped. A file that cannot be read is named, the others are done, and the exit
+    status is 1.
+
+    **Examples**
+
+        u2net-hf remove photo.jpg
+
+        u2net-hf remove photo.jpg -o cut-out.webp --model u2net
+
+        u2net-hf remove photos/ -o cut-outs/ --background white --format jpg
+
+        u2net-hf remove photo.jpg --mask -o mask.png
+
+        curl -s https://example.org/photo.jpg | u2net-hf remove - > cut-out.png
+    """
+    from .images import open_background
+    from .outputs import plan_outputs
+    from .predict import ResultOptions
+
+    picture = None if background is None else open_background(background)
+    options = ResultOptions(mask_only=mask, background=picture, threshold=threshold)
+    load = partial(_load_model, model, device=device, dtype=dtype)
+    if STREAM in inputs or output == STREAM:
+        if len(inputs) != 1 or Path(inputs[0]).is_dir():
+            raise ValueError("standard input and output carry one image: name no others beside -")
+        _remove_one(inputs[0], output or STREAM, suffix, options, load)
+    else:
+        jobs = plan_outputs(inputs, output, suffix=f".{suffix}", tag="mask" if mask else "cut-out")
+        _remove_many(jobs, options, load, batch_size, overwrite)
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Published names; without any they are listed.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch and convert again.")] = False,
+) -> None:
+    """Fetch published weights, verify them, and convert them once into the cache (under HF_HOME).
+
+    Prints the folder, which `from_pretrained` and `--model` take.
+
+    **Examples**
+
+        u2net-hf pull
+
+        u2net-hf pull u2netp u2net
+    """
+    from . import checkpoints
+
+    if not names:
+        for name, published in checkpoints.PUBLISHED.items():
+            typer.echo(f"{name:16}{published.description} ({published.license})")
+        return
+    for name in names:
+        typer.echo(checkpoints.pull(name, force=force))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="The authors' weights: a .pth state dict or an .onnx export.")],
+    output_dir: Annotated[Path, typer.Argument(help="Folder to make for `from_pretrained`.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds files.")] = False,
+) -> None:
+    """Convert weights of the authors' form to config + safetensors + preprocessor config.
+
+    **Example**
+
+        u2net-hf convert u2net_portrait.pth portrait/
+    """
+    from .convert import convert_checkpoint
+
+    typer.echo(convert_checkpoint(source, output_dir, overwrite=overwrite))
+
+
+def _load_model(model: str, device: str | None, dtype: str | None) -> tuple[Any, Any]:
+    """Load a model without transformers' progress bar, which lasts a moment and hides ours."""
+    from transformers.utils import logging
+
+    from .predict import load_model
+
+    logging.disable_progress_bar()
+    return load_model(model, device=device, dtype=dtype)
+
+
+def _remove_one(
+    source: str,
+    destination: str,
+    suffix: Suffix,
+    options: ResultOptions,
+    load: Callable[[], tuple[Any, Any]],
+) -> None:
+    """One image from a file or standard input to a file or standard output."""
+    from .images import WRITE_FORMATS, encode_image, format_of, open_image, save_image
+    from .predict import render, saliency_maps
+
+    if destination == STREAM and sys.stdout.isatty():
+        raise ValueError("standard output is a terminal: redirect it (> cut-out.png) or name a file with --output")
+    if destination != STREAM:
+        format_of(destination)
+    image = open_image(sys.stdin.buffer if source == STREAM else source)
+    (soft_map,) = saliency_maps([image], *load())
+    result = render(image, soft_map, options)
+    if destination == STREAM:
+        sys.stdout.buffer.write(encode_image(result, WRITE_FORMATS[f".{suffix}"]))
+    else:
+        save_image(result, destination)
+
+
+def _remove_many(
+    jobs: list[Job],
+    options: ResultOptions,
+    load: Callable[[], tuple[Any, Any]],
+    batch_size: int,
+    overwrite: bool,
+) -> None:
+    """Files to files, with a progress bar, and a count of what was done."""
+    from tqdm import tqdm
+
+    from .predict import remove_backgrounds
+
+    results = remove_backgrounds(
+        jobs,
+        *load(),
+        options=options,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
+    counts = {"done": 0, "skipped": 0, "failed": 0}
+    with tqdm(results, total=len(jobs), unit="image", disable=None) as progress:
+        for result in progress:
+            counts[result.status] += 1
+            if result.status == "failed":
+                tqdm.write(f"u2net-hf: {result.error}", file=sys.stderr)
+    if len(jobs) == 1 and counts["done"]:
+        typer.echo(jobs[0].destination)
+    elif len(jobs) == 1 and counts["skipped"]:
+        typer.echo(f"{jobs[0].destination} exists already; --overwrite does it again")
+    elif len(jobs) > 1:
+        typer.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; a user's mistake becomes one line on standard error and exit status 1."""
+    try:
+        app()
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"u2net-hf: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
