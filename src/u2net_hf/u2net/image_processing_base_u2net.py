@@ -108,7 +108,7 @@ class U2NetImageProcessorBase:
         """
         if outputs.logits.shape[1] == 1:
             return [(saliency > 0.5).long().cpu() for saliency in self.post_process_saliency(outputs, target_sizes)]
-        return [logits.argmax(dim=0).cpu() for logits in resize_each(outputs.logits.float(), target_sizes)]
+        return [logits.max(dim=0).indices.cpu() for logits in resize_each(outputs.logits.float(), target_sizes)]
 
 
 def resize_each(maps: torch.Tensor, target_sizes: "list[tuple[int, int]] | torch.Tensor | None") -> list[torch.Tensor]:

@@ -120,8 +120,8 @@ class U2NetPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # The authors train from PyTorch's own initialisation (a = sqrt(5)); the library's default, a standard deviation
-        # of 0.02, does not train. Without BatchNorm only He's keeps the signal alive through all the layers (a = 0).
+        # The authors train from PyTorch's own initialisation (a = sqrt(5)); the library's default, a standard
+        # deviation of 0.02, does not train. Without BatchNorm only He's keeps the signal alive in all layers (a = 0).
         if isinstance(module, nn.Conv2d):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5) if self.config.use_batch_norm else 0)
             if module.bias is not None:
