@@ -1,17 +1,18 @@
 """Draw the picture of the README: photo, soft mask, and cut-out on a checkerboard.
 
-    python scripts/draw_cut_out.py docs/images/coffee.jpg docs/images/cut-out.jpg --model u2netp
+python scripts/draw_cut_out.py docs/images/coffee.jpg docs/images/cut-out.jpg --model u2netp
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 from PIL import Image
+
+from u2net_hf.console import reported_errors
 
 SQUARE = 16
 
@@ -42,8 +43,5 @@ def checkerboard(width: int, height: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    try:
+    with reported_errors():
         typer.run(main)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"draw_cut_out.py: {error}", file=sys.stderr)
-        sys.exit(1)

@@ -90,7 +90,7 @@ def test_standard_input_to_standard_output(model_dir: Path, tmp_path: Path) -> N
     bad = subprocess.run(command, input=b"nonsense", capture_output=True)
     assert bad.returncode == 1
     assert bad.stdout == b""
-    assert bad.stderr.startswith(b"u2net-hf: ")
+    assert bad.stderr.startswith(b"Error: ")
     assert bad.stderr.count(b"\n") == 1
 
 

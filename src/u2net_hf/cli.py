@@ -14,18 +14,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import push
+from .console import reported_errors
+
 if TYPE_CHECKING:
     from .outputs import Job
     from .predict import ResultOptions
 
 app = typer.Typer(
     name="u2net-hf",
-    help="U²-Net and U-Net: cut objects out of photos, fetch and convert weights.",
+    help="U²-Net and U-Net: cut objects out of photos; fetch, convert and publish weights.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+app.add_typer(push.app, name="push")
 
 STREAM = "-"
 
@@ -55,6 +60,9 @@ def remove(
     threshold: Annotated[
         float | None, typer.Option(help="Keep pixels of at least this saliency (0 to 1) fully, and no others.")
     ] = None,
+    matting: Annotated[
+        bool, typer.Option("--matting", help="Refine hair and soft edges, without a halo; some seconds a photo.")
+    ] = False,
     suffix: Annotated[Suffix, typer.Option("--format", help="Format if --output names no file.")] = Suffix.png,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose result exists.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 1,
@@ -85,7 +93,7 @@ def remove(
     from .predict import ResultOptions
 
     picture = None if background is None else open_background(background)
-    options = ResultOptions(mask_only=mask, background=picture, threshold=threshold)
+    options = ResultOptions(mask_only=mask, background=picture, threshold=threshold, matting=matting)
     load = partial(_load_model, model, device=device, dtype=dtype)
     if STREAM in inputs or output == STREAM:
         if len(inputs) != 1 or Path(inputs[0]).is_dir():
@@ -196,7 +204,7 @@ def _remove_many(
         for result in progress:
             counts[result.status] += 1
             if result.status == "failed":
-                tqdm.write(f"u2net-hf: {result.error}", file=sys.stderr)
+                tqdm.write(f"Error: {result.error}", file=sys.stderr)
     if len(jobs) == 1 and counts["done"]:
         typer.echo(jobs[0].destination)
     elif len(jobs) == 1 and counts["skipped"]:
@@ -209,11 +217,8 @@ def _remove_many(
 
 def main() -> None:
     """Run the command; a user's mistake becomes one line on standard error and exit status 1."""
-    try:
+    with reported_errors():
         app()
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"u2net-hf: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

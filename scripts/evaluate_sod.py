@@ -1,0 +1,126 @@
+"""Score a saliency model, or a folder of saliency maps, as the papers do.
+
+    python scripts/evaluate_sod.py --model u2netp --data path/to/SOD
+    python scripts/evaluate_sod.py --model u2net --data nobg/DUTS --split test --no-do-antialias --do-min-max
+    python scripts/evaluate_sod.py --maps path/to/maps --data path/to/ECSSD --data path/to/SOD
+
+On many processes or machines, with the same numbers:
+
+    accelerate launch scripts/evaluate_sod.py --model u2net --data nobg/DUTS --split test
+    ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node 2 scripts/evaluate_sod.py --model u2netp --data ...
+
+Writes results.json (every number with its variant, data, versions and date), results.md (a table in the order of the
+U²-Net paper), curves.png and curves.svg, and worst_and_best.png, one for each corpus.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from u2net_hf.console import reported_errors
+
+SHOWN = 12
+
+
+def main(
+    data: Annotated[list[str], typer.Option(help="A corpus: a folder with images/ and masks/, or a Hub id.")],
+    model: Annotated[str | None, typer.Option(help="A published name, a folder, or a Hub id.")] = None,
+    maps: Annotated[Path | None, typer.Option(help="A folder of maps instead of a model.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the corpora, where they have several.")] = None,
+    output_dir: Annotated[Path, typer.Option("--output_dir", "--output-dir")] = Path("outputs/evaluation"),
+    averaging: Annotated[str, typer.Option(help="dataset (the papers) or image (PySODMetrics).")] = "dataset",
+    do_antialias: Annotated[bool | None, typer.Option(help="Smooth images that are made smaller.")] = None,
+    do_scale_by_max: Annotated[bool | None, typer.Option(help="Divide images by their maximum.")] = None,
+    do_min_max: Annotated[bool, typer.Option(help="Stretch each map to [0, 1], as the authors do.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1)] = 1,
+    save_maps: Annotated[Path | None, typer.Option(help="Folder to write the maps to, as 8-bit PNG.")] = None,
+) -> None:
+    """Score a saliency model, or a folder of saliency maps, on one or more corpora."""
+    from accelerate import Accelerator
+
+    from u2net_hf.data.corpora import load_corpus
+    from u2net_hf.evaluation import FolderMaps, evaluate_corpus
+    from u2net_hf.results import make_results, make_score, results_table, write_results
+
+    if (model is None) == (maps is None):
+        raise ValueError("name either a --model or a folder of --maps")
+    start, accelerator, scores, num_parameters = perf_counter(), Accelerator(), [], None
+    corpora = {name: load_corpus(name, split) for name in data}
+    source: Any
+    if maps is not None:
+        source = FolderMaps(maps)
+        for corpus in corpora.values():
+            source.check(corpus["name"])
+    else:
+        options = {"do_antialias": do_antialias, "do_scale_by_max": do_scale_by_max}
+        source = load_source(str(model), accelerator, do_min_max, options)
+        num_parameters = source.model.num_parameters()
+
+    for number, (name, corpus) in enumerate(corpora.items()):
+        folder = save_maps if save_maps is None or len(corpora) == 1 else save_maps / corpus_name(name)
+        outcome = evaluate_corpus(corpus, source, accelerator, batch_size=batch_size, save_maps=folder, title=name)
+        scores.append(make_score(corpus_name(name), split, outcome.metrics, averaging, source.variant))
+        if accelerator.is_main_process:
+            suffix = f"_{number + 1}" if len(corpora) > 1 else ""
+            show_worst_and_best(corpus, source, outcome.errors, output_dir / f"worst_and_best{suffix}.png")
+    if accelerator.is_main_process:
+        title = str(model or maps)
+        results = make_results(title, num_parameters, scores, accelerator.num_processes, perf_counter() - start)
+        table = f"# {title}\n\n{results_table(scores)}\n"
+        write_pictures_and_table(scores, table, output_dir)
+        write_results(results, output_dir / "results.json")
+        print(f"{table}\nwritten to {output_dir}")
+    accelerator.end_training()
+
+
+def load_source(model: str, accelerator: Any, do_min_max: bool, options: dict[str, bool | None]) -> Any:
+    """Load a model whose maps are scored, with those options of its image processor that are given."""
+    from u2net_hf.evaluation import ModelMaps
+    from u2net_hf.predict import load_model
+
+    with accelerator.main_process_first():  # one process fetches published weights, the others find them
+        network, image_processor = load_model(model, device=str(accelerator.device))
+    for name, value in options.items():
+        if value is not None:
+            setattr(image_processor, name, value)
+    return ModelMaps(network, image_processor, do_min_max)
+
+
+def corpus_name(spec: str) -> str:
+    """A corpus without the path to it, so that results are the same wherever it lies: "SOD", "nobg/DUTS"."""
+    return Path(spec).resolve().name if Path(spec).exists() else spec
+
+
+def show_worst_and_best(corpus: Any, source: Any, errors: np.ndarray, path: Path) -> None:
+    """Draw the images with the largest and the smallest mean absolute error."""
+    from u2net_hf.figures import save_contact_sheet
+
+    def rows(indices: np.ndarray) -> list[dict[str, Any]]:
+        chosen = [corpus[int(index)] for index in indices]
+        return [
+            {**row, "error": errors[index], "map": source([row])[0]}
+            for index, row in zip(indices, chosen, strict=True)
+        ]
+
+    order = np.argsort(errors, kind="stable")
+    save_contact_sheet(rows(order[::-1][:SHOWN]), rows(order[:SHOWN]), path)
+
+
+def write_pictures_and_table(scores: list[Any], table: str, output_dir: Path) -> None:
+    """Write the curves and the table."""
+    from u2net_hf.figures import draw_curves, save_figure
+    from u2net_hf.files import write_atomically
+
+    curves = draw_curves([(score.title, score) for score in scores])
+    save_figure(curves, output_dir / "curves.png", output_dir / "curves.svg")
+    write_atomically(output_dir / "results.md", table)
+
+
+if __name__ == "__main__":
+    with reported_errors():
+        typer.run(main)
