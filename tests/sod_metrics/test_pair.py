@@ -54,6 +54,7 @@ def test_half_precision_maps(dtype: torch.dtype) -> None:
         torch.from_numpy(MASK),
         torch.from_numpy(MASK).long()[None],
         Image.fromarray(MASK),
+        np.asarray(Image.fromarray(MASK)),
         Image.fromarray(MASK.astype(np.uint8) * 255),
     ],
     ids=repr,
@@ -63,7 +64,15 @@ def test_every_kind_of_mask_is_the_same_mask(reference: object) -> None:
 
 
 def test_bool_map_is_certain() -> None:
-    np.testing.assert_array_equal(Pair(MASK, MASK).levels, MASK * 255)
+    np.testing.assert_array_equal(Pair(MASK, MASK).levels, MASK.astype(np.uint8) * 255)
+
+
+def test_bool_arrays_of_pillow_have_other_bytes() -> None:
+    from_pillow = np.asarray(Image.fromarray(MASK))
+    pair = Pair(from_pillow, from_pillow)
+    assert pair.foreground == MASK.sum()
+    np.testing.assert_array_equal(pair.histogram, Pair(MASK, MASK).histogram)
+    np.testing.assert_array_equal(pair.levels, MASK.astype(np.uint8) * 255)
 
 
 def test_levels_round_and_do_not_truncate() -> None:

@@ -158,7 +158,7 @@ def _as_map(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.bool_:
-        return array.view(np.uint8) * np.uint8(255)
+        return (array.view(np.uint8) != 0) * np.uint8(255)
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(f"a map must be uint8 (0...255), bool or floats in [0, 1], got {array.dtype}")
     _check_range(array, "map", "floats", 1)
@@ -168,7 +168,7 @@ def _as_map(array: NDArray[Any]) -> NDArray[Any]:
 def _as_mask(array: NDArray[Any]) -> NDArray[np.bool_]:
     array = _as_plane(array, "mask")
     if array.dtype == np.bool_:
-        return array
+        return array.view(np.uint8) != 0  # the bytes of a bool array that Pillow made are 0 and 255, not 0 and 1
     if np.issubdtype(array.dtype, np.integer):
         if array.dtype != np.uint8:
             _check_range(array, "mask", "integers", 255)

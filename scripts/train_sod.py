@@ -1,0 +1,109 @@
+"""Train U²-Net for salient object detection or background removal: from scratch, or from published weights.
+
+From scratch, with the paper's recipe (600,000 steps of 12; the small U²-Net† here):
+
+    python scripts/train_sod.py --dataset_name nobg/DUTS --validation_split test --config u2netp \\
+        --max_train_steps 600000 --output_dir u2netp-duts
+
+On your own masks (a folder with images/ and masks/), from the published weights:
+
+    python scripts/train_sod.py --dataset_name photos --train_split "train[:90%]" --validation_split "train[90%:]" \\
+        --model_name_or_path u2netp --recipe strong --learning_rate 1e-4 --max_train_steps 2000 --output_dir mine
+
+One GPU; four GPUs; two nodes of eight (on each node, with its rank); two processes on the CPU:
+
+    accelerate launch --mixed_precision bf16 scripts/train_sod.py ... --channels_last
+    accelerate launch --multi_gpu --num_processes 4 scripts/train_sod.py ... --sync_batchnorm
+    accelerate launch --multi_gpu --num_machines 2 --num_processes 16 --machine_rank 0 \\
+        --main_process_ip 10.0.0.1 --main_process_port 29500 scripts/train_sod.py ...
+    ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node 2 scripts/train_sod.py ...
+
+With --resume_from_checkpoint latest the same line starts a training, and goes on with it after any interruption.
+SIGTERM saves the state and exits with status 143; errors exit with 1.
+"""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from accelerate.utils import set_seed
+from transformers import AutoImageProcessor
+
+from u2net_hf import U2NetConfig, U2NetForImageSegmentation, U2NetImageProcessorPil
+from u2net_hf.checkpoints import resolve
+from u2net_hf.convert import restore_batch_norm
+from u2net_hf.data.corpora import load_corpus
+from u2net_hf.data.transforms import authors_recipe, strong_recipe
+from u2net_hf.training import Training
+from u2net_hf.training_arguments import TrainingArguments, option, run_script
+from u2net_hf.training_data import MakeSaliencySample, Share, make_loader
+from u2net_hf.training_validation import SaliencyValidation
+
+CONFIGS: dict[str, Any] = {"u2net": U2NetConfig, "u2netp": U2NetConfig.small}
+RECIPES = {"authors": authors_recipe, "strong": strong_recipe}
+# Batches on which the BatchNorm statistics of published weights are measured.
+BATCH_NORM_BATCHES = 8
+
+
+@dataclass
+class Arguments(TrainingArguments):
+    """The recipe of the paper and the released code: Adam, a constant rate of 1e-3, batches of 12."""
+
+    config: Literal["u2net", "u2netp"] = option("u2net", "Network from scratch: U²-Net, or the small U²-Net†.")
+    recipe: Literal["authors", "strong"] = option(
+        "authors",
+        "Transforms. authors: resize to the resolution, crop nine tenths, flip. strong: also scale, rotation, colour, "
+        "blur, JPEG.",
+    )
+    per_device_train_batch_size: int = option(12, "Photos per process in each pass.")
+    learning_rate: float = option(1e-3, "Learning rate after the warm-up; 1e-4 suits published weights.")
+    adam_beta1: float = option(0.9, "Adam's beta1.")
+    adam_beta2: float = option(0.999, "Adam's beta2.")
+    adam_epsilon: float = option(1e-8, "Adam's epsilon.")
+
+
+def main(arguments: Arguments) -> None:
+    """Load the corpora and the network, and train."""
+    set_seed(arguments.seed)
+    corpus = load_corpus(arguments.dataset_name, arguments.train_split, arguments.streaming)
+    validation_name = arguments.validation_dataset_name or arguments.dataset_name
+    validation_corpus: Any = load_corpus(validation_name, arguments.validation_split)
+
+    size = {"height": arguments.resolution, "width": arguments.resolution}
+    if arguments.model_name_or_path:
+        image_processor = AutoImageProcessor.from_pretrained(resolve(arguments.model_name_or_path), size=size)
+    else:
+        image_processor = U2NetImageProcessorPil(size=size)
+    recipe = RECIPES[arguments.recipe](arguments.resolution)
+    make_sample = MakeSaliencySample(image_processor, recipe, arguments.seed)
+    model = load_network(arguments, corpus, make_sample)
+
+    optimizer = torch.optim.Adam(
+        model.parameters(),
+        lr=arguments.learning_rate,
+        betas=(arguments.adam_beta1, arguments.adam_beta2),
+        eps=arguments.adam_epsilon,
+        weight_decay=arguments.weight_decay,
+    )
+    validation = SaliencyValidation(
+        validation_corpus, image_processor, arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
+    )
+    Training(arguments, model, image_processor, optimizer, corpus, make_sample, validation).run()
+
+
+def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySample) -> U2NetForImageSegmentation:
+    """A new network, or a trained one with BatchNorms that can go on learning."""
+    if not arguments.model_name_or_path:
+        return U2NetForImageSegmentation(CONFIGS[arguments.config]())
+    model = U2NetForImageSegmentation.from_pretrained(resolve(arguments.model_name_or_path), dtype=torch.float32)
+    if model.config.use_batch_norm:
+        return model
+    # Published weights have them folded into the convolutions: measure what training needs on the training images.
+    share = Share(first=0, last=BATCH_NORM_BATCHES, batch_size=arguments.per_device_train_batch_size)
+    loader = make_loader(corpus, make_sample, share, arguments.seed)
+    return restore_batch_norm(model, islice(loader, BATCH_NORM_BATCHES))
+
+
+if __name__ == "__main__":
+    run_script(main, Arguments, __doc__)

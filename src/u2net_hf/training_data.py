@@ -1,0 +1,242 @@
+"""What a training reads: samples made of a corpus, dealt to processes and workers in an order that never ends.
+
+The order of the data is a pure function of the seed and of a position, the transforms of a sample one of (seed, epoch,
+index). So a training that goes on after an interruption begins at a position; there is no state to save.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils import data
+
+from .data.pixels import OBJECT_ABOVE, as_mask
+from .data.transforms import Transform, sample_generator
+from .data.weight_map import instances_from_mask, weight_map
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+Sample = dict[str, Any]
+
+
+class MakeSample(Protocol):
+    """`(record, epoch, index) -> sample`: a record of a corpus becomes the arguments of the model, and its name."""
+
+    def __call__(self, record: Mapping[str, Any], epoch: int, index: int, /) -> Sample:
+        """Make one sample."""
+
+
+@dataclass(frozen=True)
+class MakeSaliencySample:
+    """Make `pixel_values` and soft `labels` in [0, 1] for U²-Net."""
+
+    image_processor: Any
+    recipe: Transform
+    seed: int
+
+    def __call__(self, record: Mapping[str, Any], epoch: int, index: int) -> Sample:
+        """Transform image and mask, then scale and normalise the image."""
+        rng = sample_generator(self.seed, epoch, index)
+        image, mask = self.recipe((record["image"], record["mask"]), rng)
+        pixels = self.image_processor(image, do_resize=False, return_tensors="pt")["pixel_values"][0]
+        labels = torch.from_numpy(np.asarray(mask, dtype=np.float32) / 255)
+        return {"pixel_values": pixels, "labels": labels, "name": record["name"]}
+
+
+@dataclass(frozen=True)
+class MakeSegmentationSample:
+    """Make `pixel_values`, `labels` (0 = background, 1 = cell) and `loss_weights` for U-Net.
+
+    The weight map is computed from the whole mask and then transformed with it. `gap_weight` is w0 of the paper's
+    equation 2, `gap_width` its sigma in pixels; both classes weigh the same in sum.
+    """
+
+    image_processor: Any
+    recipe: Transform
+    seed: int
+    gap_weight: float = 10.0
+    gap_width: float = 5.0
+
+    def __call__(self, record: Mapping[str, Any], epoch: int, index: int) -> Sample:
+        """Transform image, mask and weight map, then scale and normalise the image."""
+        rng = sample_generator(self.seed, epoch, index)
+        cells = np.asarray(as_mask(record["mask"])) > OBJECT_ABOVE
+        weights = _weight_map(cells.tobytes(), cells.shape, self.gap_weight, self.gap_width)
+        image, mask, weights = self.recipe((record["image"], record["mask"], weights), rng)
+        # A training tile is an input of the network as it is: no mirrored border, no cutting.
+        inputs = self.image_processor(image, padding="same", tile_size=None, return_tensors="pt")
+        return {
+            "pixel_values": inputs["pixel_values"][0],
+            "labels": torch.from_numpy((np.asarray(mask) > OBJECT_ABOVE).astype(np.int64)),
+            "loss_weights": torch.from_numpy(np.array(weights, dtype=np.float32)),
+            "name": record["name"],
+        }
+
+
+@lru_cache(maxsize=128)
+def _weight_map(cells: bytes, shape: tuple[int, ...], gap_weight: float, gap_width: float) -> Image.Image:
+    """The weight map of a mask; it takes longer than all else in a sample, and small corpora come round again."""
+    instances = instances_from_mask(np.frombuffer(cells, bool).reshape(shape))
+    return Image.fromarray(weight_map(instances, w0=gap_weight, sigma=gap_width))
+
+
+@dataclass(frozen=True)
+class Share:
+    """The batches that one process makes: `first` to `last` (exclusive), of `batch_size` samples each."""
+
+    first: int
+    last: int
+    batch_size: int
+    process: int = 0
+    num_processes: int = 1
+
+
+def make_loader(
+    corpus: Dataset | IterableDataset,
+    make_sample: MakeSample,
+    share: Share,
+    seed: int,
+    num_workers: int = 0,
+    shuffle_buffer_size: int = 1000,
+    pin_memory: bool = False,
+) -> data.DataLoader:
+    """Load a process's share of the endless order of a corpus.
+
+    The batches `number` of all processes together are the samples from `number * batch_size * num_processes` on, so
+    two processes see what one sees with the doubled batch. Streamed corpora are dealt by shards instead; their share
+    depends on the numbers of processes and workers, and beginning later means to read and skip what came before
+    (pictures are not decoded for that).
+
+    Args:
+        corpus: From `load_corpus`.
+        make_sample: Makes the samples.
+        share: Which batches.
+        seed: Seed of the order.
+        num_workers: Processes that make samples; 0 for this one.
+        shuffle_buffer_size: Samples among which a streamed corpus is shuffled.
+        pin_memory: Whether to put batches where GPUs fetch them faster.
+    """
+    options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, "worker_init_fn": _ignore_sigterm}
+    # Without a generator of its own a loader draws from the global one, which dropout draws from too.
+    options["generator"] = torch.Generator()
+    if hasattr(corpus, "__len__"):
+        samples = EndlessSamples(corpus, make_sample, seed)
+        return data.DataLoader(samples, batch_sampler=_Positions(share), **options)
+    stream = EndlessStream(corpus, make_sample, share, seed, shuffle_buffer_size)
+    return data.DataLoader(stream, batch_size=share.batch_size, **options)
+
+
+class EndlessSamples(data.Dataset):
+    """A corpus, shuffled anew for each epoch, as a sequence without end."""
+
+    def __init__(self, corpus: Any, make_sample: MakeSample, seed: int) -> None:
+        self.corpus, self.make_sample, self.seed = corpus, make_sample, seed
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def __getitem__(self, position: int) -> Sample:
+        epoch, place = divmod(position, len(self.corpus))
+        if epoch != self._epoch:
+            # The fourth number sets this generator apart from those of the samples.
+            generator = np.random.default_rng((self.seed, epoch, 0, 1))
+            self._epoch, self._order = epoch, generator.permutation(len(self.corpus))
+        index = int(self._order[place])
+        return self.make_sample(self.corpus[index], epoch, index)
+
+
+@dataclass(frozen=True)
+class _Positions:
+    """The positions of each batch of a share."""
+
+    share: Share
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.share
+        for number in range(share.first, share.last):
+            start = (number * share.num_processes + share.process) * share.batch_size
+            yield list(range(start, start + share.batch_size))
+
+
+class EndlessStream(data.IterableDataset):
+    """A streamed corpus as the samples of one process, and within it of one worker, without end.
+
+    Batch `number` of a process comes from its stream `number % workers`; loaders ask worker 0 first, whichever the
+    first batch is, so after a resume the streams move from worker to worker.
+    """
+
+    def __init__(self, corpus: Any, make_sample: MakeSample, share: Share, seed: int, buffer_size: int) -> None:
+        self.corpus = corpus.decode(False).shuffle(seed=seed, buffer_size=buffer_size)
+        self.make_sample, self.share = make_sample, share
+
+    def __iter__(self) -> Iterator[Sample]:
+        share, worker = self.share, data.get_worker_info()
+        workers = worker.num_workers if worker else 1
+        stream = (share.first + (worker.id if worker else 0)) % workers
+        part, parts = share.process * workers + stream, share.num_processes * workers
+        batches_before = len(range(stream, share.first, workers))
+        batches = len(range(stream, share.last, workers)) - batches_before
+        records = self._records(part, parts)
+        for epoch, place, record in islice(
+            records, batches_before * share.batch_size, (batches_before + batches) * share.batch_size
+        ):
+            yield self.make_sample(_decode(record), epoch, place * parts + part)
+
+    def _records(self, part: int, parts: int) -> Iterator[tuple[int, int, Sample]]:
+        """Epoch, place in it and undecoded record, for ever."""
+        from datasets.distributed import split_dataset_by_node
+
+        for epoch in count():
+            self.corpus.set_epoch(epoch)
+            place = -1
+            # `iter`, unlike iterating itself, does not divide the corpus among workers once more.
+            for place, record in enumerate(split_dataset_by_node(self.corpus, part, parts).iter(1)):
+                yield epoch, place, {name: column[0] for name, column in record.items()}
+            if place < 0:
+                raise ValueError(
+                    f"The streamed corpus has too few samples for {parts} parts (processes times workers): one part "
+                    "is empty. Use fewer, or do not stream."
+                )
+
+
+def _decode(record: Sample) -> Sample:
+    from .data.corpora import FEATURES
+
+    return {
+        name: FEATURES[name].decode_example(value) if isinstance(value, dict) else value
+        for name, value in record.items()
+    }
+
+
+def _ignore_sigterm(worker: int) -> None:
+    """Let only the training process react: it still needs its workers for the step that it is in."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def check_masks(corpus: Dataset | IterableDataset, limit: int = 1000) -> None:
+    """Refuse a corpus on which nothing can be learnt.
+
+    Reads masks until one has an object, normally the first one.
+
+    Args:
+        corpus: From `load_corpus`.
+        limit: Masks of a streamed corpus to look at.
+
+    Raises:
+        ValueError: If all masks are empty.
+    """
+    if hasattr(corpus, "__len__"):
+        masks, number = corpus["mask"], f"All {len(corpus)}"
+    else:
+        masks, number = (record["mask"] for record in islice(corpus, limit)), f"The first {limit}"
+    if not any(mask.getextrema()[1] > 0 for mask in masks):
+        raise ValueError(
+            f"{number} masks are empty (0 everywhere): there is nothing to learn. Objects must be 255 or 1."
+        )
