@@ -1,4 +1,4 @@
-"""Our soft maps of real photos beside the authors' own way to make them: their ONNX, fed by their scikit-image code."""
+"""Our soft maps of real photos beside the authors' way to make them: their ONNX, fed by their scikit-image code."""
 
 from pathlib import Path
 

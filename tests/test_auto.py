@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_models import tiny_u2net_config, tiny_unet_config
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from tiny_models import tiny_u2net_config, tiny_unet_config
 from u2net_hf import (
     U2NetForImageSegmentation,
     U2NetImageProcessorPil,
@@ -21,15 +21,15 @@ import json, sys, warnings
 warnings.simplefilter("error", FutureWarning)
 import u2net_hf
 from PIL import Image
-from transformers import (
-    AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageSegmentation, AutoModelForSemanticSegmentation, pipeline
-)
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageSegmentation
+from transformers import AutoModelForSemanticSegmentation, pipeline
 folder, mode = sys.argv[1:]
 seen = {"config": type(AutoConfig.from_pretrained(folder)).__name__}
 for auto in (AutoModel, AutoModelForImageSegmentation, AutoModelForSemanticSegmentation):
     seen[auto.__name__] = type(auto.from_pretrained(folder)).__name__
 seen["processor"] = type(AutoImageProcessor.from_pretrained(folder, backend="pil")).__name__
-photos = [Image.new(mode, size, 90) for size in ((30, 20), (17, 33), (30, 20), (8, 9), (40, 8), (9, 9), (12, 12), (5, 3))]
+sizes = ((30, 20), (17, 33), (30, 20), (8, 9), (40, 8), (9, 9), (12, 12), (5, 3))
+photos = [Image.new(mode, size, 90) for size in sizes]
 segment = pipeline("image-segmentation", model=folder)
 seen["image-segmentation"] = [[entry["mask"].size for entry in entries] for entries in segment(photos)]
 seen["labels"] = sorted({entry["label"] for entries in segment(photos) for entry in entries})
@@ -56,7 +56,8 @@ def run(folder: Path, mode: str) -> dict:
 
 
 def test_u2net_in_a_process_of_its_own(tmp_path: Path) -> None:
-    save(tmp_path, U2NetForImageSegmentation(tiny_u2net_config()), U2NetImageProcessorPil(size={"height": 16, "width": 16}))
+    processor = U2NetImageProcessorPil(size={"height": 16, "width": 16})
+    save(tmp_path, U2NetForImageSegmentation(tiny_u2net_config()), processor)
     seen = run(tmp_path, "L")
     sizes = [[30, 20], [17, 33], [30, 20], [8, 9], [40, 8], [9, 9], [12, 12], [5, 3]]
     assert seen["config"] == "U2NetConfig"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import tiny_u2net_config
 
+from tiny_models import tiny_u2net_config
 from u2net_hf import BackgroundRemovalPipeline, U2NetForImageSegmentation, U2NetImageProcessorPil
 
 

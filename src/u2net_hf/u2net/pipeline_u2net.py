@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 from transformers.utils import ModelOutput
@@ -55,14 +54,14 @@ class BackgroundRemovalPipeline(Pipeline):
             {name: value for name, value in post_processing.items() if value is not None},
         )
 
-    def preprocess(self, image: "str | Image.Image", timeout: float | None = None) -> BatchFeature:
+    def preprocess(self, image: "str | Image.Image", timeout: float | None = None) -> Any:
         """Load a photo and make the network's input of it."""
         photo = load_image(image, timeout=timeout)
         inputs = self.image_processor(images=photo, return_tensors="pt").to(self.dtype)
         inputs["photo"] = photo
         return inputs
 
-    def _forward(self, model_inputs: BatchFeature) -> ModelOutput:
+    def _forward(self, model_inputs: Any) -> ModelOutput:
         photo = model_inputs.pop("photo")
         outputs = self.model(**model_inputs)
         outputs["photo"] = photo
