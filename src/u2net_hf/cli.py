@@ -146,6 +146,32 @@ def convert(
     typer.echo(convert_checkpoint(source, output_dir, overwrite=overwrite))
 
 
+@app.command()
+def demo(
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Where the page is served, on this machine only.")
+    ] = 7860,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="To choose from; by default u2netp and u2net. Repeatable."),
+    ] = None,
+) -> None:
+    """Cut objects out in the browser: a page on this machine, which uploads nothing elsewhere.
+
+    **Example**
+
+        u2net-hf demo --port 8000 --model u2netp --model my-model/
+    """
+    from .cards import find_template
+
+    try:
+        from .demo import MAX_FILE_SIZE, build_app
+    except ModuleNotFoundError as error:
+        raise RuntimeError("the demo needs another package: pip install 'u2net-hf[demo]'") from error
+    page = build_app(models or ("u2netp", "u2net"), examples=[find_template("space/coffee.jpg")])
+    page.launch(server_name="127.0.0.1", server_port=port, share=False, max_file_size=MAX_FILE_SIZE)
+
+
 def _load_model(model: str, device: str | None, dtype: str | None) -> tuple[Any, Any]:
     """Load a model without transformers' progress bar, which lasts a moment and hides ours."""
     from transformers.utils import logging

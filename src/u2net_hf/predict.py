@@ -52,6 +52,8 @@ class ResultOptions:
         mask_only: The soft map itself, as an image of mode "L", instead of a cut-out.
         background: What the object is put before (see [`cut_out`]); `None` leaves it transparent.
         threshold: A value in [0, 1]: pixels of at least this saliency are kept fully, others not at all.
+        matting: Whether to refine the edge (with a threshold, that of what it keeps) and to take the old background
+            out of its colours; see [`u2net_hf.matting.refine_alpha`].
 
     Raises:
         ValueError: If the threshold is outside [0, 1], or a mask is asked for with a background.
@@ -60,6 +62,7 @@ class ResultOptions:
     mask_only: bool = False
     background: str | Image.Image | None = None
     threshold: float | None = None
+    matting: bool = False
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -123,8 +126,30 @@ def saliency_maps(
 
 def render(image: Image.Image, soft_map: np.ndarray, options: ResultOptions) -> Image.Image:
     """Make a mask or a cut-out of an image and its soft map, an array (H, W) with values in [0, 1]."""
-    mask = mask_image(soft_map if options.threshold is None else soft_map >= options.threshold)
+    kept = soft_map if options.threshold is None else soft_map >= options.threshold
+    if options.matting:
+        image, kept = _refine_edge(image, kept)
+    mask = mask_image(kept)
     return mask if options.mask_only else cut_out(image, mask, background=options.background)
+
+
+def _refine_edge(image: Image.Image, soft_map: np.ndarray) -> tuple[Image.Image, np.ndarray]:
+    """Refine the edge of a map, and take the background's colour out of the image's pixels there.
+
+    What is partly transparent already keeps its colours: they hold no background.
+    """
+    from .matting import refine_alpha
+
+    photo = to_rgb(image)
+    alpha, colours = refine_alpha(photo, soft_map)
+    refined = Image.fromarray(colours)
+    if image.has_transparency_data:
+        own = image.convert("RGBA")
+        opacity = own.getchannel("A")
+        refined = Image.composite(refined, own.convert("RGB"), opacity.point([0] * 255 + [255]))
+        refined.putalpha(opacity)
+    refined.info = dict(photo.info)
+    return refined, alpha
 
 
 def remove_backgrounds(
