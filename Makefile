@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: demo test style clean
 
 demo: .venv/installed  ## cut the object out of a photo
-	$(BIN)/u2net-hf remove docs/images/coffee.jpg outputs/coffee.png --overwrite
+	$(BIN)/u2net-hf remove docs/images/coffee.jpg -o outputs/coffee.png --overwrite
 
 test: .venv/installed-test  ## everything: tests, style, types
 	$(BIN)/python -m pytest
