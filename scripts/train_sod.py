@@ -56,6 +56,11 @@ class Arguments(TrainingArguments):
         "Transforms. authors: resize to the resolution, crop nine tenths, flip. strong: also scale, rotation, colour, "
         "blur, JPEG.",
     )
+    restore_batch_norm: bool = option(
+        True,
+        "Give published weights, whose BatchNorms are folded into the convolutions, live ones again; "
+        "--no_restore_batch_norm trains them folded, which suits small batches and short trainings.",
+    )
     per_device_train_batch_size: int = option(12, "Photos per process in each pass.")
     learning_rate: float = option(1e-3, "Learning rate after the warm-up; 1e-4 suits published weights.")
     adam_beta1: float = option(0.9, "Adam's beta1.")
@@ -97,7 +102,7 @@ def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySam
     if not arguments.model_name_or_path:
         return U2NetForImageSegmentation(CONFIGS[arguments.config]())
     model = U2NetForImageSegmentation.from_pretrained(resolve(arguments.model_name_or_path), dtype=torch.float32)
-    if model.config.use_batch_norm:
+    if model.config.use_batch_norm or not arguments.restore_batch_norm:
         return model
     # Published weights have them folded into the convolutions: measure what training needs on the training images.
     share = Share(first=0, last=BATCH_NORM_BATCHES, batch_size=arguments.per_device_train_batch_size)

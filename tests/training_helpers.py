@@ -106,7 +106,7 @@ def run_in_processes(function: Callable[[], Any], log: Path, num_processes: int 
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)  # a second or two, unless the machine is very busy
         if process.is_alive():
             process.kill()
     return [process.exitcode if process.exitcode is not None else -9 for process in processes]
