@@ -36,6 +36,7 @@ from .checkpointing import (
     save_checkpoint,
     save_model,
 )
+from .files import write_atomically
 from .training_arguments import TrainingArguments, TrainingError, TrainingStopped
 from .training_data import MakeSample, Share, check_masks, make_loader
 from .training_log import TrainingLog
@@ -308,7 +309,7 @@ class Training:
             save_curves(self.log.read(), self.output_dir / "curves.png")
             results = {"step": self.last_step, f"best_{self.validation.best_measure}": self.state.progress["best"]}
             text = json.dumps(results | measures, indent=2) + "\n"
-            (self.output_dir / "all_results.json").write_text(text, encoding="utf-8")
+            write_atomically(self.output_dir / "all_results.json", text)
             if self.arguments.push_to_hub:
                 model.push_to_hub(self.arguments.hub_model_id)
                 image_processor.push_to_hub(self.arguments.hub_model_id)
