@@ -5,6 +5,7 @@ import os
 import pickle
 import resource
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import AutoModelForImageSegmentation, get_scheduler
 
 from tiny_models import tiny_u2net_config
 from training_helpers import run_in_processes
-from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
+from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil, checkpointing
 from u2net_hf.checkpointing import (
     TrainingState,
     find_checkpoints,
@@ -131,6 +132,25 @@ def test_failed_write_of_one_process_stops_both(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     assert run_in_processes(run, log, 2) == [1, 1], log.read_text()
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_no_process_touches_files_that_another_still_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers make temporary files and rename them: whoever lists the folder meanwhile may open what is gone."""
+    log, write, flush = tmp_path / "log", checkpointing._save_pretrained, checkpointing.flush_to_disk
+
+    def write_slowly(*arguments: Any) -> None:
+        time.sleep(0.3)
+        write(*arguments)
+
+    def flush_what_is_whole(folder: Path) -> None:
+        assert (folder / "trainer_state.json").is_file()
+        flush(folder)
+
+    monkeypatch.setattr(checkpointing, "_save_pretrained", write_slowly)
+    monkeypatch.setattr(checkpointing, "flush_to_disk", flush_what_is_whole)
+    statuses = run_in_processes(lambda: save_checkpoint(make_state(), tmp_path, Accelerator(cpu=True)), log, 2)
+    assert statuses == [0, 0], log.read_text()
+    assert (tmp_path / "step_4" / "random_state_1.safetensors").is_file()
 
 
 def test_saving_a_model_keeps_the_old_one_if_it_fails(tmp_path: Path) -> None:

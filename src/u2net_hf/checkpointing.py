@@ -95,6 +95,12 @@ def save_checkpoint(
         _write_state(state, partial, accelerator)
     except STORAGE_ERRORS as error:
         problem = problem or _explain(error, output_dir)
+    accelerator.wait_for_everyone()  # until then the folder holds files that others are still writing
+    try:
+        if accelerator.is_main_process and problem is None:
+            flush_to_disk(partial)
+    except OSError as error:
+        problem = _explain(error, output_dir)
     problems = [one for one in gather_object([problem]) if one]
     if accelerator.is_main_process and not problems:
         replace_folder(partial, folder)
@@ -122,7 +128,6 @@ def _write_state(state: TrainingState, folder: Path, accelerator: Accelerator) -
         torch.save(states, folder / "optimizer.pt")
         values = {"settings": state.settings, "progress": state.progress}
         (folder / "trainer_state.json").write_text(json.dumps(values, indent=2))
-    flush_to_disk(folder)
 
 
 def load_checkpoint(state: TrainingState, folder: Path, accelerator: Accelerator) -> None:
