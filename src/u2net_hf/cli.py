@@ -19,7 +19,7 @@ from .console import reported_errors
 
 if TYPE_CHECKING:
     from .outputs import Job
-    from .predict import ResultOptions
+    from .removal import ResultOptions
 
 app = typer.Typer(
     name="u2net-hf",
@@ -90,7 +90,7 @@ def remove(
     """
     from .images import open_background
     from .outputs import plan_outputs
-    from .predict import ResultOptions
+    from .removal import ResultOptions
 
     picture = None if background is None else open_background(background)
     options = ResultOptions(mask_only=mask, background=picture, threshold=threshold, matting=matting)
@@ -191,7 +191,8 @@ def _remove_one(
 ) -> None:
     """One image from a file or standard input to a file or standard output."""
     from .images import WRITE_FORMATS, encode_image, format_of, open_image, save_image
-    from .predict import render, saliency_maps
+    from .predict import saliency_maps
+    from .removal import render
 
     if destination == STREAM and sys.stdout.isatty():
         raise ValueError("standard output is a terminal: redirect it (> cut-out.png) or name a file with --output")
@@ -216,7 +217,7 @@ def _remove_many(
     """Files to files, with a progress bar, and a count of what was done."""
     from tqdm import tqdm
 
-    from .predict import remove_backgrounds
+    from .removal import remove_backgrounds
 
     results = remove_backgrounds(
         jobs,

@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from .images import cut_out, mask_image, open_image, save_image
-from .predict import ResultOptions, load_model, render, saliency_maps
+from .predict import load_model, saliency_maps
+from .removal import ResultOptions, render
 
 MAX_FILE_SIZE = "20mb"
 MAX_PIXELS = 40_000_000
