@@ -35,10 +35,10 @@ from u2net_hf.checkpoints import resolve
 from u2net_hf.convert import restore_batch_norm
 from u2net_hf.data.corpora import load_corpus
 from u2net_hf.data.transforms import authors_recipe, strong_recipe
-from u2net_hf.training import Training
-from u2net_hf.training_arguments import TrainingArguments, option, run_script
-from u2net_hf.training_data import MakeSaliencySample, Share, make_loader
-from u2net_hf.training_validation import SaliencyValidation
+from u2net_hf.training.arguments import TrainingArguments, option, run_script
+from u2net_hf.training.loader import MakeSaliencySample, Share, make_loader
+from u2net_hf.training.loop import Training
+from u2net_hf.training.validation import SaliencyValidation
 
 CONFIGS: dict[str, Any] = {"u2net": U2NetConfig, "u2netp": U2NetConfig.small}
 RECIPES = {"authors": authors_recipe, "strong": strong_recipe}
@@ -60,6 +60,11 @@ class Arguments(TrainingArguments):
         True,
         "Give published weights, whose BatchNorms are folded into the convolutions, live ones again; "
         "--no_restore_batch_norm trains them folded, which suits small batches and short trainings.",
+    )
+    iou_loss_weight: float | None = option(
+        None,
+        "Weight of a soft IoU loss beside the paper's cross entropy; 1 keeps the maps of published weights crisp in "
+        "short trainings. Default: the weights' own, or 0.",
     )
     per_device_train_batch_size: int = option(12, "Photos per process in each pass.")
     learning_rate: float = option(1e-3, "Learning rate after the warm-up; 1e-4 suits published weights.")
@@ -99,9 +104,12 @@ def main(arguments: Arguments) -> None:
 
 def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySample) -> U2NetForImageSegmentation:
     """A new network, or a trained one with BatchNorms that can go on learning."""
+    weight = arguments.iou_loss_weight
+    changes: dict[str, Any] = {} if weight is None else {"iou_loss_weight": weight}
     if not arguments.model_name_or_path:
-        return U2NetForImageSegmentation(CONFIGS[arguments.config]())
-    model = U2NetForImageSegmentation.from_pretrained(resolve(arguments.model_name_or_path), dtype=torch.float32)
+        return U2NetForImageSegmentation(CONFIGS[arguments.config](**changes))
+    folder = resolve(arguments.model_name_or_path)
+    model = U2NetForImageSegmentation.from_pretrained(folder, dtype=torch.float32, **changes)
     if model.config.use_batch_norm or not arguments.restore_batch_norm:
         return model
     # Published weights have them folded into the convolutions: measure what training needs on the training images.

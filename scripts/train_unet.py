@@ -34,10 +34,10 @@ from u2net_hf import UNetConfig, UNetForSemanticSegmentation, UNetImageProcessor
 from u2net_hf.checkpoints import resolve
 from u2net_hf.data.corpora import load_corpus
 from u2net_hf.data.transforms import unet_recipe
-from u2net_hf.training import Training
-from u2net_hf.training_arguments import TrainingArguments, option, run_script
-from u2net_hf.training_data import MakeSegmentationSample
-from u2net_hf.training_validation import SegmentationValidation
+from u2net_hf.training.arguments import TrainingArguments, option, run_script
+from u2net_hf.training.loader import MakeSegmentationSample
+from u2net_hf.training.loop import Training
+from u2net_hf.training.validation import SegmentationValidation
 
 CONFIGS: dict[str, Any] = {"original": UNetConfig.original, "modern": UNetConfig}
 

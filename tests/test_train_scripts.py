@@ -15,8 +15,8 @@ from transformers import AutoImageProcessor, AutoModelForImageSegmentation
 from tiny_models import tiny_u2net_config
 from training_helpers import drawn_corpus, run_in_processes
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
-from u2net_hf import training as training_module
-from u2net_hf.training_arguments import EXIT_STOPPED
+from u2net_hf.training import loop as training_module
+from u2net_hf.training.arguments import EXIT_STOPPED
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 

@@ -23,13 +23,13 @@ from u2net_hf import (
     UNetForSemanticSegmentation,
     UNetImageProcessorPil,
 )
-from u2net_hf import training as training_module
 from u2net_hf.data.corpora import FEATURES
 from u2net_hf.data.transforms import authors_recipe, unet_recipe
-from u2net_hf.training import Training
-from u2net_hf.training_arguments import EXIT_STOPPED, TrainingArguments, TrainingError, TrainingStopped
-from u2net_hf.training_data import MakeSaliencySample, MakeSegmentationSample
-from u2net_hf.training_validation import SaliencyValidation, SegmentationValidation
+from u2net_hf.training import loop as training_module
+from u2net_hf.training.arguments import EXIT_STOPPED, TrainingArguments, TrainingError, TrainingStopped
+from u2net_hf.training.loader import MakeSaliencySample, MakeSegmentationSample
+from u2net_hf.training.loop import Training
+from u2net_hf.training.validation import SaliencyValidation, SegmentationValidation
 
 
 def drawn_corpus(number: int, side: int = 24, empty: bool = False) -> Dataset:

@@ -37,6 +37,8 @@ def test_defaults_are_not_shared() -> None:
         ({"decoder_stages": [["RSU-3", 2, 4]]}, "3 `encoder_stages` need one decoder stage fewer"),
         ({"side_loss_weights": [1.0]}, "`side_loss_weights` needs 3 weights"),
         ({"out_channels": 0}, "must be at least 1"),
+        ({"iou_loss_weight": -1.0}, "`iou_loss_weight` must be at least 0"),
+        ({"iou_loss_weight": 1.0, "out_channels": 4}, "0 for `out_channels` above 1, got 1.0 for 4"),
         ({"num_labels": 4}, "set `out_channels` to the number of labels"),
     ],
 )

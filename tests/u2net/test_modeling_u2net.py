@@ -73,6 +73,21 @@ def test_loss_is_finite_where_the_probability_rounds_to_one() -> None:
     assert F.binary_cross_entropy(logits.sigmoid().squeeze(1), labels).item() < 101  # the authors' BCELoss clamps
 
 
+def test_iou_loss_counts_each_image_by_its_overlap() -> None:
+    model = U2NetForImageSegmentation(tiny_u2net_config(iou_loss_weight=0.5)).eval()
+    labels = torch.zeros(3, 4, 4)
+    labels[0, :2], labels[1, :, 0] = 1, 1  # the third image shows nothing
+    certain = torch.full((3, 1, 4, 4), -100.0)
+    certain[0, 0, 1:3] = 100.0  # half of the mask, and as much beside it: 4 of 12 pixels
+    certain[1, 0, :, 0] = 100.0
+    entropy = F.binary_cross_entropy_with_logits(certain[:, 0], labels)
+    overlaps = torch.tensor([(4 + 1) / (12 + 1), 1.0, 1.0])
+    expected = entropy + 0.5 * (1 - overlaps).mean()
+    assert model.map_loss(certain, labels).item() == pytest.approx(expected.item(), rel=1e-6)
+    unsure = torch.zeros_like(certain)
+    assert model.map_loss(unsure, labels) > F.binary_cross_entropy_with_logits(unsure[:, 0], labels) + 0.3
+
+
 def test_several_channels_use_softmax_cross_entropy() -> None:
     model = U2NetForImageSegmentation(tiny_u2net_config(out_channels=4)).eval()
     images, labels = torch.rand(2, 3, 8, 8), torch.randint(0, 4, (2, 8, 8))

@@ -77,6 +77,10 @@ class U2NetConfig(PreTrainedConfig):
             Weight of the fused map's loss (`w_fuse` in equation 1).
         side_loss_weights (`list[float]`, *optional*):
             Weights of the side outputs' losses (`w_side` in equation 1), the largest map first; all 1 by default.
+        iou_loss_weight (`float`, *optional*, defaults to 0.0):
+            Weight of a soft intersection-over-union loss, added to each map's cross entropy; only if
+            `out_channels == 1`. The paper has none. Cross entropy makes an unsure network grey, this term makes it
+            decide, which short trainings on few images gain most from (BASNet's loss, Qin et al., CVPR 2019).
         semantic_loss_ignore_index (`int`, *optional*, defaults to 255):
             Label that the loss ignores. Only used if `out_channels > 1`.
 
@@ -106,6 +110,7 @@ class U2NetConfig(PreTrainedConfig):
     use_batch_norm: bool = True
     fused_loss_weight: float = 1.0
     side_loss_weights: list[float] | None = None
+    iou_loss_weight: float = 0.0
     semantic_loss_ignore_index: int = 255
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -137,6 +142,11 @@ class U2NetConfig(PreTrainedConfig):
             raise ValueError(
                 f"`side_loss_weights` needs {len(self.encoder_stages)} weights, one per side output, "
                 f"got {self.side_loss_weights}."
+            )
+        if self.iou_loss_weight < 0 or (self.iou_loss_weight and self.out_channels > 1):
+            raise ValueError(
+                f"`iou_loss_weight` must be at least 0, and 0 for `out_channels` above 1, got {self.iou_loss_weight} "
+                f"for {self.out_channels}."
             )
         if self.num_channels < 1 or self.out_channels < 1:
             raise ValueError(

@@ -233,7 +233,8 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
     def map_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Loss of one map, averaged over its pixels, in float32 also under autocast.
 
-        Binary cross entropy on the logits (equation 2 of the paper), or softmax cross entropy for several channels.
+        Binary cross entropy on the logits (equation 2 of the paper), with `iou_loss_weight` also the soft
+        intersection over union of each image; or softmax cross entropy for several channels.
 
         Args:
             logits: `(batch_size, out_channels, height, width)`, the fused map or one side output.
@@ -245,7 +246,11 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
         labels = self._check_labels(logits, labels)
         with torch.autocast(logits.device.type, enabled=False):
             if logits.shape[1] == 1:
-                return F.binary_cross_entropy_with_logits(logits.float().squeeze(1), labels.float())
+                logits, labels = logits.float().squeeze(1), labels.float()
+                loss = F.binary_cross_entropy_with_logits(logits, labels)
+                if self.config.iou_loss_weight:
+                    loss = loss + self.config.iou_loss_weight * soft_iou_loss(logits.sigmoid(), labels)
+                return loss
             return F.cross_entropy(logits.float(), labels, ignore_index=self.config.semantic_loss_ignore_index)
 
     def _check_pixel_values(self, pixel_values: torch.Tensor) -> None:
@@ -278,6 +283,16 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
                 "divide masks of 0 and 255 by 255."
             )
         return labels
+
+
+def soft_iou_loss(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """1 - intersection over union of soft masks `(B, H, W)` in [0, 1], averaged over the images: in [0, 1].
+
+    Of the hybrid loss of BASNet (Qin et al., CVPR 2019); one pixel is added to both areas, for empty masks.
+    """
+    intersection = (probabilities * labels).sum(dim=(1, 2))
+    union = (probabilities + labels).sum(dim=(1, 2)) - intersection
+    return (1 - (intersection + 1) / (union + 1)).mean()
 
 
 def halve(hidden: torch.Tensor) -> torch.Tensor:

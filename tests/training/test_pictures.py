@@ -1,11 +1,11 @@
-"""Tests of u2net_hf.training_pictures: what is drawn where."""
+"""Tests of u2net_hf.training.pictures: what is drawn where."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from u2net_hf.training_pictures import GAP, STRIP_HEIGHT, Strip, save_curves, save_strips
+from u2net_hf.training.pictures import GAP, STRIP_HEIGHT, Strip, save_curves, save_strips
 
 
 def test_strips_show_photo_mask_and_map_side_by_side(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tests of u2net_hf.training_data: who gets which sample, and what is in it."""
+"""Tests of u2net_hf.training.loader: who gets which sample, and what is in it."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from training_helpers import drawn_corpus
 from u2net_hf import U2NetImageProcessorPil, UNetImageProcessorPil
 from u2net_hf.data.corpora import FEATURES
 from u2net_hf.data.transforms import Compose, authors_recipe, unet_recipe
-from u2net_hf.training_data import (
+from u2net_hf.training.loader import (
     MakeSaliencySample,
     MakeSegmentationSample,
     Share,

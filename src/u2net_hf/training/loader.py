@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from torch.utils import data
 
-from .data.pixels import OBJECT_ABOVE, as_mask
-from .data.transforms import Transform, sample_generator
-from .data.weight_map import instances_from_mask, weight_map
+from ..data.pixels import OBJECT_ABOVE, as_mask
+from ..data.transforms import Transform, sample_generator
+from ..data.weight_map import instances_from_mask, weight_map
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -207,7 +207,7 @@ class EndlessStream(data.IterableDataset):
 
 
 def _decode(record: Sample) -> Sample:
-    from .data.corpora import FEATURES
+    from ..data.corpora import FEATURES
 
     return {
         name: FEATURES[name].decode_example(value) if isinstance(value, dict) else value

@@ -1,11 +1,11 @@
-"""Tests of u2net_hf.training_log."""
+"""Tests of u2net_hf.training.log."""
 
 from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
 
-from u2net_hf.training_log import TrainingLog
+from u2net_hf.training.log import TrainingLog
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@
 | `trainer_state.json` | where the training is, and the options that a resumed training must share |
 
 Reading one runs no code of whoever made it: nothing is unpickled but tensors and plain values. The order of the data
-needs no state (`training_data.py`).
+needs no state (`loader.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from transformers.utils import logging as hf_logging
 
-from .training_arguments import TrainingError
+from .arguments import TrainingError
 
 PARTIAL = ".partial"
 # What writing to a full disk, or reading a damaged file, raises in torch, safetensors and the rest.

@@ -28,6 +28,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import get_scheduler
 
+from ..files import write_atomically
+from .arguments import TrainingArguments, TrainingError, TrainingStopped
 from .checkpointing import (
     TrainingState,
     find_checkpoints,
@@ -36,12 +38,10 @@ from .checkpointing import (
     save_checkpoint,
     save_model,
 )
-from .files import write_atomically
-from .training_arguments import TrainingArguments, TrainingError, TrainingStopped
-from .training_data import MakeSample, Share, check_masks, make_loader
-from .training_log import TrainingLog
-from .training_pictures import save_curves, save_strips
-from .training_validation import Validation
+from .loader import MakeSample, Share, check_masks, make_loader
+from .log import TrainingLog
+from .pictures import save_curves, save_strips
+from .validation import Validation
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset

@@ -1,4 +1,4 @@
-"""Tests of u2net_hf.checkpointing: whole or not there, and never code of a stranger."""
+"""Tests of u2net_hf.training.checkpointing: whole or not there, and never code of a stranger."""
 
 import json
 import os
@@ -16,8 +16,10 @@ from transformers import AutoModelForImageSegmentation, get_scheduler
 
 from tiny_models import tiny_u2net_config
 from training_helpers import run_in_processes
-from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil, checkpointing
-from u2net_hf.checkpointing import (
+from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
+from u2net_hf.training import checkpointing
+from u2net_hf.training.arguments import TrainingError
+from u2net_hf.training.checkpointing import (
     TrainingState,
     find_checkpoints,
     load_checkpoint,
@@ -26,7 +28,6 @@ from u2net_hf.checkpointing import (
     save_checkpoint,
     save_model,
 )
-from u2net_hf.training_arguments import TrainingError
 
 
 @pytest.fixture(scope="module")

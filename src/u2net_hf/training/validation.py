@@ -15,10 +15,10 @@ from PIL import Image
 from torch.utils import data
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from .data.pixels import OBJECT_ABOVE
-from .data.weight_map import instances_from_mask
-from .sod_metrics import SODMetrics
-from .training_pictures import Strip
+from ..data.pixels import OBJECT_ABOVE
+from ..data.weight_map import instances_from_mask
+from ..sod_metrics import SODMetrics
+from .pictures import Strip
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

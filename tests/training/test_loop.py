@@ -1,4 +1,4 @@
-"""Tests of u2net_hf.training: whole trainings of tiny networks, in processes of their own."""
+"""Tests of u2net_hf.training.loop: whole trainings of tiny networks, in processes of their own."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageSegmentation
 
 from training_helpers import drawn_corpus, run_in_processes, tiny_training
-from u2net_hf.training import Training
-from u2net_hf.training_arguments import EXIT_STOPPED
+from u2net_hf.training.arguments import EXIT_STOPPED
+from u2net_hf.training.loop import Training
 
 
 class SignalOnce:

@@ -1,4 +1,4 @@
-"""Tests of u2net_hf.training_validation: measures against plain counting, whole images by overlap-tile."""
+"""Tests of u2net_hf.training.validation: measures against plain counting, whole images by overlap-tile."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tiny_models import tiny_unet_config
 from training_helpers import drawn_corpus
 from u2net_hf import U2NetImageProcessorPil, UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.data.corpora import FEATURES
-from u2net_hf.training_validation import (
+from u2net_hf.training.validation import (
     THRESHOLDS,
     SaliencyValidation,
     SegmentationValidation,
