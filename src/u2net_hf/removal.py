@@ -42,7 +42,7 @@ class ResultOptions:
         background: What the object is put before (see [`cut_out`]); `None` leaves it transparent.
         threshold: A value in [0, 1]: pixels of at least this saliency are kept fully, others not at all.
         matting: Whether to refine the edge (with a threshold, that of what it keeps) and to take the old background
-            out of its colours; see [`u2net_hf.matting.refine_alpha`].
+            out of its colours; see [`u2net_hf.u2net.matting_u2net.refine_alpha`].
 
     Raises:
         ValueError: If the threshold is outside [0, 1], or a mask is asked for with a background.
@@ -74,7 +74,7 @@ def _refine_edge(image: Image.Image, soft_map: np.ndarray) -> tuple[Image.Image,
 
     What is partly transparent already keeps its colours: they hold no background.
     """
-    from .matting import refine_alpha
+    from .u2net.matting_u2net import refine_alpha
 
     photo = to_rgb(image)
     alpha, colours = refine_alpha(photo, soft_map)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.utils import ModelOutput
 
 from tiny_models import tiny_u2net_config
 from u2net_hf import BackgroundRemovalPipeline, U2NetForImageSegmentation, U2NetImageProcessorPil
+from u2net_hf.u2net.matting_u2net import refine_alpha
 
 
 @pytest.fixture
@@ -48,6 +50,20 @@ def test_min_max_is_an_option(remover: BackgroundRemovalPipeline) -> None:
     assert (stretched.min(), stretched.max()) == (0, 255)
     plain = np.asarray(remover(photo(24, 24), return_mask=True))
     assert plain.max() < 255
+
+
+def test_alpha_matting_refines_mask_and_colours(remover: BackgroundRemovalPipeline) -> None:
+    pytest.importorskip("pymatting")
+    image = photo(48, 40)
+    drawn = torch.full((1, 1, 24, 24), -20.0)
+    drawn[..., 6:18, 6:18] = 20.0
+    remover._forward = lambda inputs: ModelOutput(logits=drawn, photo=inputs["photo"])
+    (saliency,) = remover.image_processor.post_process_saliency(ModelOutput(logits=drawn), [(40, 48)])
+    alpha, colours = refine_alpha(image, saliency.numpy())
+    cut_out, mask = remover(image, alpha_matting=True), remover(image, alpha_matting=True, return_mask=True)
+    np.testing.assert_array_equal(np.asarray(mask), np.rint(alpha * 255))
+    np.testing.assert_array_equal(np.asarray(cut_out), np.dstack((colours, np.asarray(mask))))
+    assert (np.asarray(mask) != np.asarray(remover(image, return_mask=True))).any()
 
 
 def test_a_path_with_exif_orientation(remover: BackgroundRemovalPipeline, tmp_path: Path) -> None:

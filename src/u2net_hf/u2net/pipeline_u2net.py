@@ -5,11 +5,13 @@ Named after the task of transformers.js. The library's own "image-segmentation" 
 
 from typing import Any
 
-import torch
+import numpy as np
 from PIL import Image
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 from transformers.utils import ModelOutput
+
+from .matting_u2net import refine_alpha
 
 
 class BackgroundRemovalPipeline(Pipeline):
@@ -20,6 +22,9 @@ class BackgroundRemovalPipeline(Pipeline):
     Args:
         return_mask (`bool`, *optional*, defaults to `False`):
             Whether to return the soft mask (`PIL.Image` of mode "L") instead of the cut-out (mode "RGBA").
+        alpha_matting (`bool`, *optional*, defaults to `False`):
+            Whether to refine hair and soft edges on the photo and to take the old background out of their colours;
+            a second or more per photo. Needs pymatting.
         do_min_max (`bool`, *optional*, defaults to `False`):
             Whether to stretch each saliency map to [0, 1], as the authors do.
         timeout (`float`, *optional*):
@@ -45,9 +50,13 @@ class BackgroundRemovalPipeline(Pipeline):
     _load_tokenizer = False
 
     def _sanitize_parameters(
-        self, return_mask: bool | None = None, do_min_max: bool | None = None, timeout: float | None = None
+        self,
+        return_mask: bool | None = None,
+        alpha_matting: bool | None = None,
+        do_min_max: bool | None = None,
+        timeout: float | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        post_processing = {"return_mask": return_mask, "do_min_max": do_min_max}
+        post_processing = {"return_mask": return_mask, "alpha_matting": alpha_matting, "do_min_max": do_min_max}
         return (
             {} if timeout is None else {"timeout": timeout},
             {},
@@ -68,13 +77,21 @@ class BackgroundRemovalPipeline(Pipeline):
         return outputs
 
     def postprocess(
-        self, model_outputs: ModelOutput, return_mask: bool = False, do_min_max: bool = False
+        self,
+        model_outputs: ModelOutput,
+        return_mask: bool = False,
+        alpha_matting: bool = False,
+        do_min_max: bool = False,
     ) -> Image.Image:
         """Make the soft mask at the photo's size, and the cut-out of it."""
         photo = model_outputs["photo"]
         size = [(photo.height, photo.width)]
         saliency = self.image_processor.post_process_saliency(model_outputs, size, do_min_max=do_min_max)[0]
-        mask = Image.fromarray(saliency.mul(255).round().to(torch.uint8).cpu().numpy())
+        alpha = saliency.cpu().numpy()
+        if alpha_matting:
+            alpha, colours = refine_alpha(photo, alpha)
+            photo = Image.fromarray(colours)
+        mask = Image.fromarray(np.rint(alpha * 255).astype(np.uint8))
         if return_mask:
             return mask
         photo.putalpha(mask)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from u2net_hf.matting import MattingUnavailableError, cutoff_trimap, refine_alpha
 from u2net_hf.removal import ResultOptions, render
+from u2net_hf.u2net.matting_u2net import MattingUnavailableError, cutoff_trimap, refine_alpha
 
 OBJECT = np.array([220, 60, 40])
 BACKDROP = np.array([20, 120, 200])

@@ -7,8 +7,6 @@ The methods are pymatting's: closed-form matting (Levin, Lischinski and Weiss, "
 matting", 2008) and multi-level foreground estimation (Germer et al., "Fast multi-level foreground estimation", 2020).
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 FOREGROUND, BACKGROUND, UNKNOWN = 1.0, 0.0, 0.5
+UNAVAILABLE = "matting needs another package: pip install 'u2net-hf[matting]' (or pymatting alone)"
 
 
 class MattingUnavailableError(RuntimeError):
@@ -90,8 +89,10 @@ def cutoff_trimap(
     The sure parts end `margin` times the longer side before the pixels on the other side of their threshold; the
     picture's border does not shrink them, since an object may go on beyond it.
     """
-    from scipy.ndimage import distance_transform_edt
-
+    try:  # imports in a `try` are not asked for where this file is loaded from the Hub
+        from scipy.ndimage import distance_transform_edt
+    except ImportError as error:
+        raise MattingUnavailableError(UNAVAILABLE) from error
     distance = margin * max(soft_map.shape)
 
     def shrink(part: np.ndarray) -> np.ndarray:
@@ -114,8 +115,11 @@ def _import_pymatting() -> Any:
     try:
         import pymatting
     except ImportError as error:
-        raise MattingUnavailableError("matting needs another package: pip install 'u2net-hf[matting]'") from error
+        raise MattingUnavailableError(UNAVAILABLE) from error
     # Its solver prints hints to standard output, where the cut-out may be written. (Redirecting that for a while would
     # disturb other threads.)
     vars(sys.modules[pymatting.ichol.__module__])["print"] = lambda *_: None
     return pymatting
+
+
+__all__ = ["MattingUnavailableError", "cutoff_trimap", "refine_alpha"]
