@@ -1,0 +1,51 @@
+"""Draw the picture that explains matting: hair before another background, without it and with two margins.
+
+python scripts/draw_matting.py docs/images/matting.jpg
+
+The photo is scikit-image's astronaut (NASA, public domain).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image, ImageDraw, ImageFont
+
+from u2net_hf.console import reported_errors
+
+HEAD = (100, 0, 330, 180)  # left, top, right, bottom in the photo
+BACKGROUND = "#30a060"
+MARGINS = (0.01, 0.05)
+
+
+def main(
+    output: Annotated[Path, typer.Argument(help="The picture to write.")],
+    model: Annotated[str, typer.Option(help="A published name, a folder, or a Hub id.")] = "u2net",
+) -> None:
+    """Draw photo | soft map | matting with a small and with a large margin."""
+    from skimage.data import astronaut
+
+    from u2net_hf.images import cut_out, save_image
+    from u2net_hf.predict import load_model, saliency_maps
+    from u2net_hf.u2net.matting_u2net import refine_alpha
+
+    photo = Image.fromarray(astronaut())
+    (saliency,) = saliency_maps([photo], *load_model(model))
+    pictures = {"photo": photo, "soft map": cut_out(photo, saliency, background=BACKGROUND)}
+    for margin in MARGINS:
+        alpha, colours = refine_alpha(photo, saliency, margin=margin)
+        pictures[f"matting, margin {margin}"] = cut_out(Image.fromarray(colours), alpha, background=BACKGROUND)
+    width, height = HEAD[2] - HEAD[0], HEAD[3] - HEAD[1]
+    sheet = Image.new("RGB", (len(pictures) * width, height + 20), "white")
+    for place, (title, picture) in enumerate(pictures.items()):
+        sheet.paste(picture.crop(HEAD), (place * width, 20))
+        ImageDraw.Draw(sheet).text((place * width + 4, 3), title, "black", ImageFont.load_default(12))
+    save_image(sheet, output)
+    print(output)
+
+
+if __name__ == "__main__":
+    with reported_errors():
+        typer.run(main)
