@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.nn import functional as F
 from transformers.utils import is_torchvision_available
 
-from u2net_hf.u2net.image_processing_pil_u2net import U2NetImageProcessorPil, resize_bilinear
+from u2net_hf.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
 from u2net_hf.u2net.image_processing_u2net import U2NetImageProcessor
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -69,13 +68,6 @@ def test_without_antialiasing_is_the_authors_formula(backend: type[U2NetImagePro
     expected = ((resized / resized.max() - MEAN) / STD).transpose(2, 0, 1)
     processor = backend(size={"height": height, "width": width}, do_antialias=False)
     np.testing.assert_allclose(pixel_values(processor, image), expected, atol=2e-5)
-
-
-@pytest.mark.parametrize("size", [(7, 5), (33, 41), (64, 50), (1, 1)])
-def test_resize_bilinear_is_pytorch_s_interpolate(size: tuple[int, int]) -> None:
-    image = np.array(photo()).transpose(2, 0, 1)
-    expected = F.interpolate(torch.from_numpy(image)[None].float(), size=size, mode="bilinear")[0]
-    np.testing.assert_allclose(resize_bilinear(image, *size), expected.numpy(), atol=1e-3)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

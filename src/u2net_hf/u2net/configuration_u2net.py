@@ -4,14 +4,14 @@ Paper: Qin, Zhang, Huang, Dehghan, Zaiane, Jagersand, "U²-Net: Going Deeper wit
 Detection", Pattern Recognition 106, 2020, table 1 (the stages) and equation 1 (the loss weights).
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
+
+from .stages_u2net import parse_stage
 
 if TYPE_CHECKING:
     # `save_pretrained` copies every file that is named like this along with the configuration.
@@ -101,6 +101,8 @@ class U2NetConfig(PreTrainedConfig):
     """
 
     model_type = "u2net"
+    # `save_pretrained` copies the code of a class that names its Auto class.
+    _auto_class = "AutoConfig"
     keys_to_ignore_at_inference = ["side_logits", "hidden_states"]
 
     num_channels: int = 3
@@ -174,21 +176,6 @@ class U2NetConfig(PreTrainedConfig):
         encoder_stages: list[Stage] = [[stage[0], 16, 64] for stage in ENCODER_STAGES]
         decoder_stages: list[Stage] = [[stage[0], 16, 64] for stage in DECODER_STAGES]
         return cls(encoder_stages=encoder_stages, decoder_stages=decoder_stages, **kwargs)
-
-
-def parse_stage(stage: Sequence[str | int], argument: str = "stage") -> tuple[int, bool, int, int]:
-    """Read `["RSU-4F", mid_channels, out_channels]` into `(height, dilated, mid_channels, out_channels)`.
-
-    Raises:
-        ValueError: If the stage has another form; the message names `argument`.
-    """
-    match = re.fullmatch(r"RSU-(\d+)(F?)", str(stage[0])) if len(stage) == 3 else None
-    if match is None or int(match[1]) < 2 or not all(isinstance(size, int) and size > 0 for size in stage[1:]):
-        raise ValueError(
-            f"`{argument}` has the stage {list(stage)!r}; expected [block, mid channels, out channels] with a block "
-            'such as "RSU-7" (height 7) or "RSU-4F" (height 4, dilated) and channels above 0.'
-        )
-    return int(match[1]), match[2] == "F", int(stage[1]), int(stage[2])
 
 
 __all__ = ["U2NetConfig"]

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
+from transformers.image_utils import PILImageResampling
 from transformers.processing_utils import ImagesKwargs
+
+from .pixels_u2net import IMAGENET_MEAN, IMAGENET_STD, InputOptions
 
 if TYPE_CHECKING:
     # `save_pretrained` copies every file that is named like this along with the options.
@@ -40,19 +42,21 @@ class U2NetImageProcessorKwargs(ImagesKwargs, total=False):
 class U2NetImageProcessorBase:
     """Defaults and post-processing of [`U2NetImageProcessor`] and [`U2NetImageProcessorPil`]."""
 
+    # `save_pretrained` copies the code of a class that names its Auto class.
+    _auto_class = "AutoImageProcessor"
     valid_kwargs = U2NetImageProcessorKwargs
-    resample = PILImageResampling.BILINEAR
-    size = {"height": 320, "width": 320}
     default_to_square = True
     do_convert_rgb = True
-    do_resize = True
-    do_antialias = True
-    do_rescale = True
-    rescale_factor = 1 / 255
-    do_scale_by_max = True
-    do_normalize = True
-    image_mean = IMAGENET_DEFAULT_MEAN
-    image_std = IMAGENET_DEFAULT_STD
+    do_resize = InputOptions.do_resize
+    size = dict(zip(("height", "width"), InputOptions.size, strict=True))
+    resample = PILImageResampling(InputOptions.resample)
+    do_antialias = InputOptions.do_antialias
+    do_rescale = InputOptions.do_rescale
+    rescale_factor = InputOptions.rescale_factor
+    do_scale_by_max = InputOptions.do_scale_by_max
+    do_normalize = InputOptions.do_normalize
+    image_mean = list(IMAGENET_MEAN)
+    image_std = list(IMAGENET_STD)
 
     def to_dict(self) -> dict[str, Any]:
         """The options as a dictionary, with the code that processes without this package find beside it."""
@@ -125,14 +129,3 @@ def resize_each(maps: torch.Tensor, target_sizes: "list[tuple[int, int]] | torch
             one = F.interpolate(one[None], size=size, mode="bilinear", align_corners=False, antialias=smaller)[0]
         resized.append(one)
     return resized
-
-
-def height_and_width(size: SizeDict) -> tuple[int, int]:
-    """Read `size`, which must name a height and a width: the images of a batch need one size.
-
-    Raises:
-        ValueError: If `size` has other keys.
-    """
-    if not size.height or not size.width:
-        raise ValueError(f'`size` must be {{"height": ..., "width": ...}}, got {dict(size)}.')
-    return size.height, size.width

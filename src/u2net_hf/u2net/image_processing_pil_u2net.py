@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.image_utils import SizeDict
 from transformers.utils import TensorType
 
-from .image_processing_base_u2net import U2NetImageProcessorBase, height_and_width
+from .image_processing_base_u2net import U2NetImageProcessorBase
+from .pixels_u2net import InputOptions, to_pixel_values
 
 
 class U2NetImageProcessorPil(U2NetImageProcessorBase, PilBackend):
@@ -31,51 +32,11 @@ class U2NetImageProcessorPil(U2NetImageProcessorBase, PilBackend):
     """
 
     def _preprocess(
-        self,
-        images: list[np.ndarray],
-        do_resize: bool,
-        size: SizeDict,
-        resample: "PILImageResampling | None",
-        do_antialias: bool,
-        do_rescale: bool,
-        rescale_factor: float,
-        do_scale_by_max: bool,
-        do_normalize: bool,
-        image_mean: float | list[float],
-        image_std: float | list[float],
-        return_tensors: str | TensorType | None,
-        **kwargs: Any,
+        self, images: list[np.ndarray], size: SizeDict, return_tensors: str | TensorType | None, **kwargs: Any
     ) -> BatchFeature:
-        pixel_values = []
-        for image in images:
-            if do_resize and do_antialias:
-                height_and_width(size)
-                image = self.resize(image, size, resample)
-            elif do_resize:
-                image = resize_bilinear(image, *height_and_width(size))
-            if do_rescale:
-                image = self.rescale(image, rescale_factor)
-            if do_scale_by_max and (peak := image.max()) > 0:
-                image = image / peak
-            if do_normalize:
-                image = self.normalize(image, image_mean, image_std)
-            pixel_values.append(image)
+        options = InputOptions.from_dict({**kwargs, "size": size if kwargs["do_resize"] else None})
+        pixel_values = [to_pixel_values(image, options) for image in images]
         return BatchFeature(data={"pixel_values": pixel_values}, tensor_type=return_tensors)
-
-
-def resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear resize of `(C, H, W)` without anti-aliasing, in float32; the same as PyTorch's `interpolate`.
-
-    Each new pixel mixes the four old ones around its centre, however many lie between two new ones.
-    """
-    for axis, size in ((1, height), (2, width)):
-        old_size = image.shape[axis]
-        position = np.clip((np.arange(size) + 0.5) * (old_size / size) - 0.5, 0, old_size - 1)
-        low = position.astype(np.intp)
-        weight = (position - low).astype(np.float32).reshape((-1, 1) if axis == 1 else -1)
-        before, after = image.take(low, axis), image.take(np.minimum(low + 1, old_size - 1), axis)
-        image = before * (1 - weight) + after * weight
-    return image
 
 
 __all__ = ["U2NetImageProcessorPil"]

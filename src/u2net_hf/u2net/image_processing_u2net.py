@@ -9,7 +9,8 @@ from transformers.image_transforms import group_images_by_shape, reorder_images
 from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.utils import TensorType, is_torchvision_available
 
-from .image_processing_base_u2net import U2NetImageProcessorBase, height_and_width
+from .image_processing_base_u2net import U2NetImageProcessorBase
+from .pixels_u2net import height_and_width
 
 if is_torchvision_available():
     from torchvision.transforms.v2 import functional as tvF

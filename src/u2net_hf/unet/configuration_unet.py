@@ -103,6 +103,8 @@ class UNetConfig(PreTrainedConfig):
     """
 
     model_type = "unet"
+    # `save_pretrained` copies the code of a class that names its Auto class.
+    _auto_class = "AutoConfig"
     keys_to_ignore_at_inference = ["hidden_states"]
 
     num_channels: int = 3

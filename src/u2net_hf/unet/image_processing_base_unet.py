@@ -57,6 +57,8 @@ class UNetImageProcessorKwargs(ImagesKwargs, total=False):
 class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
     """Options, pre- and post-processing of [`UNetImageProcessor`] and [`UNetImageProcessorPil`]."""
 
+    # `save_pretrained` copies the code of a class that names its Auto class.
+    _auto_class = "AutoImageProcessor"
     valid_kwargs = UNetImageProcessorKwargs
     num_channels = 3
     padding = "same"

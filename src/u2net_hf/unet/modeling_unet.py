@@ -121,6 +121,9 @@ class UNetForSemanticSegmentation(UNetPreTrainedModel):
         config ([`UNetConfig`]): The architecture.
     """
 
+    # `save_pretrained` copies the code of a class that names its Auto class.
+    _auto_class = "AutoModelForImageSegmentation"
+
     def __init__(self, config: UNetConfig):
         super().__init__(config)
         config.validate_architecture()  # arguments given to `from_pretrained` are set one by one, without this check
