@@ -20,6 +20,7 @@ from u2net_hf.images import (
     mask_image,
     open_background,
     open_image,
+    open_reduced,
     save_image,
     to_rgb,
 )
@@ -346,6 +347,56 @@ class TestOpenImage:
             open_image(stored(photo, "PNG"))
 
 
+class TestOpenReduced:
+    @pytest.fixture
+    def large(self) -> Image.Image:
+        """A smooth picture whose width and height are no multiples of 8."""
+        y, x = np.mgrid[:603, :805]
+        return Image.fromarray(np.stack([x / 4, y / 3, 200 - x / 5], axis=-1).astype(np.uint8))
+
+    @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+    @pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+    def test_a_jpeg_is_the_full_one_made_smaller(self, large: Image.Image, mode: str, orientation: int | None) -> None:
+        exif = Image.Exif()
+        if orientation:
+            exif[ExifTags.Base.Orientation] = orientation
+        data = stored(large.convert(mode), "JPEG", quality=95, exif=exif.tobytes())
+        full, (reduced, size) = open_image(data), open_reduced(data, (150, 101))
+        assert size == full.size
+        assert (reduced.mode, reduced.size) == (full.mode, tuple(-(-side // 4) for side in full.size))
+        expected = full.resize(reduced.size, Image.Resampling.BOX)
+        assert np.abs(pixels(reduced) - pixels(expected)).mean() < 1
+        assert reduced.info == full.info
+
+    @pytest.mark.parametrize("orientation", [1, 6])
+    @pytest.mark.parametrize(("min_size", "divisor"), [((403, 1), 1), ((1, 402), 1), ((301, 301), 2), ((75, 9), 8)])
+    def test_no_side_becomes_too_small(
+        self, large: Image.Image, orientation: int, min_size: tuple[int, int], divisor: int
+    ) -> None:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        reduced, (width, height) = open_reduced(stored(large, "JPEG", exif=exif.tobytes()), min_size)
+        assert reduced.size == (-(-width // divisor), -(-height // divisor))
+
+    def test_profiles_are_applied(self) -> None:
+        grey = stored(Image.new("L", (200, 100), 128), "JPEG", icc_profile=linear_grey_profile())
+        reduced, size = open_reduced(grey, (20, 20))
+        assert (size, reduced.size) == ((200, 100), (50, 25))
+        assert reduced.getpixel((9, 9)) == open_image(grey).getpixel((9, 9)) != (128, 128, 128)
+
+    @pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF"])
+    def test_other_formats_are_read_as_they_are(self, large: Image.Image, image_format: str) -> None:
+        data = stored(large, image_format)
+        reduced, size = open_reduced(data, (1, 1))
+        assert size == reduced.size == large.size
+        assert np.array_equal(pixels(reduced), pixels(open_image(data)))
+
+    def test_bad_files_are_named(self, tmp_path: Path, large: Image.Image) -> None:
+        (tmp_path / "cut.jpg").write_bytes(stored(large, "JPEG").getvalue()[:-900])
+        with pytest.raises(ImageError, match=r"cut\.jpg: .*cut short"):
+            open_reduced(tmp_path / "cut.jpg", (20, 20))
+
+
 class TestFindImages:
     def test_recursive_sorted_without_hidden(self, tmp_path: Path) -> None:
         wanted = ["a.jpg", "b/c.PNG", "b/d/e.webp", "z.tiff"]
@@ -417,6 +468,16 @@ class TestCutOut:
         assert np.abs(result[..., 3] - np.rint(alpha * 255) * 100 / 255).max() < 1
         assert photo.getpixel((0, 0))[3] == 100  # type: ignore[index]
         assert np.array_equal(result[..., :3], pixels(photo)[..., :3] * (result[..., 3:] > 0))
+
+    @pytest.mark.parametrize("background", [None, "red"])
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
+    def test_in_place(self, photo: Image.Image, alpha: np.ndarray, mode: str, background: str | None) -> None:
+        image = photo.convert(mode)
+        expected = cut_out(image, alpha, background=background)
+        assert np.array_equal(pixels(image), pixels(photo.convert(mode)))
+        result = cut_out(image, alpha, background=background, in_place=True)
+        assert result.mode == expected.mode
+        assert np.array_equal(pixels(result), pixels(expected))
 
     @pytest.mark.parametrize(
         ("background", "colour"), [("#ff8800", (255, 136, 0)), ("Navy", (0, 0, 128)), ("rgb(1, 2, 3)", (1, 2, 3))]
@@ -528,6 +589,13 @@ class TestSaveImage:
         picture = Image.new("CMYK", (4, 4))
         picture.info["icc_profile"] = strange_cmyk_profile()
         assert "icc_profile" not in Image.open(io.BytesIO(encode_image(picture, "PNG"))).info
+
+    def test_compress_level(self, tmp_path: Path, photo: Image.Image) -> None:
+        save_image(photo, tmp_path / "0.png", compress_level=0)
+        save_image(photo, tmp_path / "9.png", compress_level=9)
+        assert (tmp_path / "0.png").stat().st_size > 40 * 30 * 3 > (tmp_path / "9.png").stat().st_size
+        with pytest.raises(ImageError, match="compress_level"):
+            encode_image(photo, compress_level=10)
 
     @pytest.mark.parametrize("name", ["a.bmp", "a", "a.tiff", "a.png.part"])
     def test_unknown_suffix(self, tmp_path: Path, photo: Image.Image, name: str) -> None:
