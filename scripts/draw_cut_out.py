@@ -23,11 +23,12 @@ def main(
     model: Annotated[str, typer.Option(help="A published name, a folder, or a Hub id.")] = "u2netp",
 ) -> None:
     """Draw photo | soft mask | cut-out."""
+    from u2net_hf.engines import load_engine
     from u2net_hf.images import cut_out, mask_image, open_image, save_image
-    from u2net_hf.predict import load_model, saliency_maps
+    from u2net_hf.predict import saliency_maps
 
     image = open_image(photo)
-    (saliency,) = saliency_maps([image], *load_model(model))
+    (saliency,) = saliency_maps([image], load_engine(model))
     on_checkerboard = cut_out(image, saliency, background=checkerboard(*image.size))
     sheet = Image.new("RGB", (3 * image.width, image.height))
     for place, picture in enumerate((image, mask_image(saliency), on_checkerboard)):

@@ -27,12 +27,13 @@ def main(
     """Draw photo | soft map | matting with a small and with a large margin."""
     from skimage.data import astronaut
 
+    from u2net_hf.engines import load_engine
     from u2net_hf.images import cut_out, save_image
-    from u2net_hf.predict import load_model, saliency_maps
+    from u2net_hf.predict import saliency_maps
     from u2net_hf.u2net.matting_u2net import refine_alpha
 
     photo = Image.fromarray(astronaut())
-    (saliency,) = saliency_maps([photo], *load_model(model))
+    (saliency,) = saliency_maps([photo], load_engine(model))
     pictures = {"photo": photo, "soft map": cut_out(photo, saliency, background=BACKGROUND)}
     for margin in MARGINS:
         alpha, colours = refine_alpha(photo, saliency, margin=margin)

@@ -2,6 +2,7 @@
 
     python scripts/evaluate_sod.py --model u2netp --data path/to/SOD
     python scripts/evaluate_sod.py --model u2net --data nobg/DUTS --split test --no-do-antialias --do-min-max
+    python scripts/evaluate_sod.py --model u2netp --data path/to/SOD --engine onnxruntime --dtype int8
     python scripts/evaluate_sod.py --maps path/to/maps --data path/to/ECSSD --data path/to/SOD
 
 On many processes or machines, with the same numbers:
@@ -15,6 +16,7 @@ U²-Net paper), curves.png and curves.svg, and worst_and_best.png, one for each 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -34,6 +36,8 @@ def main(
     split: Annotated[str | None, typer.Option(help="Split of the corpora, where they have several.")] = None,
     output_dir: Annotated[Path, typer.Option("--output_dir", "--output-dir")] = Path("outputs/evaluation"),
     averaging: Annotated[str, typer.Option(help="dataset (the papers) or image (PySODMetrics).")] = "dataset",
+    engine: Annotated[str, typer.Option(help="torch, onnxruntime or openvino.")] = "torch",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")] = "float32",
     do_antialias: Annotated[bool | None, typer.Option(help="Smooth images that are made smaller.")] = None,
     do_scale_by_max: Annotated[bool | None, typer.Option(help="Divide images by their maximum.")] = None,
     do_min_max: Annotated[bool, typer.Option(help="Stretch each map to [0, 1], as the authors do.")] = False,
@@ -44,7 +48,8 @@ def main(
     from accelerate import Accelerator
 
     from u2net_hf.data.corpora import load_corpus
-    from u2net_hf.evaluation import FolderMaps, evaluate_corpus
+    from u2net_hf.engines.model_files import find_model
+    from u2net_hf.evaluation import FolderMaps, ModelMaps, evaluate_corpus
     from u2net_hf.results import make_results, make_score, results_table, write_results
 
     if (model is None) == (maps is None):
@@ -58,8 +63,9 @@ def main(
             source.check(corpus["name"])
     else:
         options = {"do_antialias": do_antialias, "do_scale_by_max": do_scale_by_max}
-        source = load_source(str(model), accelerator, do_min_max, options)
-        num_parameters = source.model.num_parameters()
+        with accelerator.main_process_first():  # one process fetches published weights, the others find them
+            source = ModelMaps(load(str(model), engine, dtype, accelerator.device, options), do_min_max)
+            num_parameters = find_model(str(model)).num_parameters
 
     for number, (name, corpus) in enumerate(corpora.items()):
         folder = save_maps if save_maps is None or len(corpora) == 1 else save_maps / corpus_name(name)
@@ -78,17 +84,20 @@ def main(
     accelerator.end_training()
 
 
-def load_source(model: str, accelerator: Any, do_min_max: bool, options: dict[str, bool | None]) -> Any:
+def load(model: str, engine: str, dtype: str, device: Any, options: dict[str, bool | None]) -> Any:
     """Load a model whose maps are scored, with those options of its image processor that are given."""
-    from u2net_hf.evaluation import ModelMaps
-    from u2net_hf.predict import load_model
+    from u2net_hf.engines import load_engine
 
-    with accelerator.main_process_first():  # one process fetches published weights, the others find them
-        network, image_processor = load_model(model, device=str(accelerator.device))
-    for name, value in options.items():
-        if value is not None:
-            setattr(image_processor, name, value)
-    return ModelMaps(network, image_processor, do_min_max)
+    given = {name: value for name, value in options.items() if value is not None}
+    if engine != "torch" and "do_scale_by_max" in given:
+        raise ValueError("an exported network divides images by their maximum itself: choose the engine torch")
+    network: Any = load_engine(model, engine, device=str(device) if engine == "torch" else None, dtype=dtype)
+    if hasattr(network, "input_options"):
+        network.input_options = replace(network.input_options, **given)
+    else:
+        for name, value in given.items():
+            setattr(network.image_processor, name, value)
+    return network
 
 
 def corpus_name(spec: str) -> str:

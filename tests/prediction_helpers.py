@@ -1,8 +1,6 @@
-"""Networks to predict with: a tiny one, and a fake one whose maps are known beforehand; and photos for them."""
+"""A tiny network to predict with, and photos for it."""
 
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,37 +35,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Pair) -> Path:
     for part in tiny:
         part.save_pretrained(folder)
     return folder
-
-
-class BrightnessModel:
-    """Stands for a model and its processor: each map is flat, at the brightness of the image's first pixel."""
-
-    training = False
-    device = torch.device("cpu")
-    dtype = torch.float32
-
-    def __init__(self, before: Callable[[list[float]], None] | None = None) -> None:
-        self.before = before
-        self.batches: list[list[float]] = []
-
-    def __call__(self, pixel_values: Any = None, images: Any = None, return_tensors: str = "pt") -> Any:
-        if images is not None:
-            assert all(image.mode == "RGB" for image in images)
-            return {"pixel_values": torch.tensor([image.getpixel((0, 0))[0] / 255 for image in images])}
-        self.batches.append([round(value * 255) for value in pixel_values.tolist()])
-        if self.before:
-            self.before(self.batches[-1])
-        return SimpleNamespace(logits=pixel_values)
-
-    def post_process_saliency(
-        self, outputs: Any, target_sizes: list[tuple[int, int]], do_min_max: bool
-    ) -> list[torch.Tensor]:
-        return [torch.full(size, value) for size, value in zip(target_sizes, outputs.logits.tolist(), strict=True)]
-
-
-def brightness(before: Callable[[list[float]], None] | None = None) -> Pair:
-    model = BrightnessModel(before)
-    return model, model
 
 
 def grey_photos(folder: Path, values: list[int]) -> list[Job]:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
 from u2net_hf.checkpoints import CheckpointError, pull, pull_onnx
+from u2net_hf.engines.torch_engine import ModelEngine
 from u2net_hf.predict import saliency_maps
 
 PHOTOS = 20
@@ -23,7 +24,7 @@ def test_the_authors_maps_of_real_photos(shared_data: Path) -> None:
     photos = [Image.open(path) for path in sorted((shared_data / "sod300" / "images").iterdir())[:PHOTOS]]
     model = U2NetForImageSegmentation.from_pretrained(folder)
     processor = U2NetImageProcessorPil.from_pretrained(folder, do_antialias=False)
-    ours = saliency_maps(photos, model, processor, do_min_max=True)
+    ours = saliency_maps(photos, ModelEngine(model.eval(), processor), do_min_max=True)
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     for photo, our_map in zip(photos, ours, strict=True):

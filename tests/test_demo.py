@@ -14,9 +14,10 @@ from PIL import Image
 
 from tiny_models import tiny_u2net_config
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil, cli
+from u2net_hf.engines import load_engine
 from u2net_hf.hub import publish_space
 from u2net_hf.images import cut_out, open_image
-from u2net_hf.predict import load_model, saliency_maps
+from u2net_hf.predict import saliency_maps
 
 CHROMIUM = shutil.which("chromium")
 
@@ -133,7 +134,7 @@ def download(page: Any, path: Path) -> Image.Image:
 
 def expected(photo: Path, model: str, **options: Any) -> np.ndarray:
     image = open_image(photo)
-    (soft_map,) = saliency_maps([image], *load_model(model, device="cpu"))
+    (soft_map,) = saliency_maps([image], load_engine(model, device="cpu"))
     return np.asarray(cut_out(image, soft_map, **options))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 
 from run_script import SCRIPTS, run_script
@@ -105,11 +106,29 @@ def test_processes_and_saved_maps_change_no_number(corpus: Path, model_dir: Path
     assert from_model["metrics"] == from_files["metrics"]
     assert from_model["variant"] == {
         "averaging": "dataset",
+        "engine": "torch",
+        "dtype": "float32",
         "size": "32x32",
         "do_antialias": False,
         "do_scale_by_max": True,
         "do_min_max": True,
     }
+
+
+def test_another_engine_is_recorded_and_gets_nearly_the_same_numbers(
+    corpus: Path, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    arguments = ("--model", model_dir, "--data", corpus, "--output_dir")
+    assert evaluate(*arguments, tmp_path / "torch") == 0
+    assert evaluate(*arguments, tmp_path / "onnx", "--engine", "onnxruntime") == 0
+    ours, theirs = read_results(tmp_path / "torch"), read_results(tmp_path / "onnx")
+    assert theirs.data[0].variant == {**ours.data[0].variant, "engine": "onnxruntime"}
+    assert theirs.data[0].metrics == pytest.approx(ours.data[0].metrics, abs=1e-3)
+    assert theirs.num_parameters == U2NetForImageSegmentation.from_pretrained(model_dir).num_parameters()
+    assert evaluate(*arguments, tmp_path / "no", "--engine", "onnxruntime", "--no-do-scale-by-max") == 1
+    assert "divides images by their maximum itself" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line_and_leave_no_results(

@@ -79,7 +79,8 @@ def files(folder: Path) -> set[str]:
 MODEL_FILES = {
     *("README.md", "config.json", "model.safetensors", "preprocessor_config.json", "configuration_u2net.py"),
     *("modeling_u2net.py", "pipeline_u2net.py", "image_processing_base_u2net.py", "image_processing_pil_u2net.py"),
-    *("image_processing_u2net.py", "matting_u2net.py"),
+    *("image_processing_u2net.py", "pixels_u2net.py", "matting_u2net.py"),
+    *("fused_u2net.py", "doubled_convolution_u2net.py", "stages_u2net.py"),
 }
 
 
@@ -305,7 +306,7 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_asks_for_what_the_package_asks_for() -> None:
     settings = configparser.ConfigParser()
     settings.read(Path(__file__).parents[1] / "setup.cfg")
-    needed = set(settings["options"]["install_requires"].split())
+    needed = set(settings["options"]["install_requires"].strip().splitlines())
     assert needed <= set(find_template("space/requirements.txt").read_text().splitlines())
 
 

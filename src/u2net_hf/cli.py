@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from . import push
 from .console import reported_errors
 
 if TYPE_CHECKING:
+    from .engines.interface import Engine
     from .outputs import Job
     from .removal import ResultOptions
 
@@ -43,6 +44,32 @@ class Suffix(StrEnum):
     jpg = "jpg"
 
 
+class EngineName(StrEnum):
+    """What can run a network."""
+
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+
+
+class Dtype(StrEnum):
+    """Types of numbers that a network can be run with."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    int8 = "int8"
+
+
+class Precision(StrEnum):
+    """Types of numbers in an exported network."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
 @app.command()
 def remove(
     inputs: Annotated[list[str], typer.Argument(help="Images and folders; - reads one image from standard input.")],
@@ -64,10 +91,23 @@ def remove(
         bool, typer.Option("--matting", help="Refine hair and soft edges, without a halo; some seconds a photo.")
     ] = False,
     suffix: Annotated[Suffix, typer.Option("--format", help="Format if --output names no file.")] = Suffix.png,
+    compress_level: Annotated[
+        int,
+        typer.Option(min=0, max=9, help="Of PNG files: 1 is fast; 6 is 11 % smaller and takes 15 times as long."),
+    ] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose result exists.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Type of the weights, for example bfloat16.")] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="onnxruntime and openvino start and run faster on CPUs (see the extras).")
+    ] = EngineName.torch,
+    dtype: Annotated[
+        Dtype,
+        typer.Option(
+            help="auto: for torch bfloat16 where the processor has it (equal to 0.001 in max F-beta), else float32. "
+            "int8, for onnxruntime and openvino: as good on average, but edges and faint parts differ."
+        ),
+    ] = Dtype.auto,
 ) -> None:
     """Cut the salient object out of photos.
 
@@ -75,6 +115,8 @@ def remove(
     `--output` it lies beside the photo, as photo.cut-out.png. Of a folder all images are done, sub-folders too;
     those whose result exists are skipped. A file that cannot be read is named, the others are done, and the exit
     status is 1.
+
+    Many processes, on one machine or several, share the images if `torchrun` or `accelerate launch` starts them.
 
     **Examples**
 
@@ -87,14 +129,18 @@ def remove(
         u2net-hf remove photo.jpg --mask -o mask.png
 
         curl -s https://example.org/photo.jpg | u2net-hf remove - > cut-out.png
+
+        torchrun --nproc-per-node 4 -m u2net_hf.cli remove photos/ -o cut-outs/
     """
     from .images import open_background
     from .outputs import plan_outputs
     from .removal import ResultOptions
 
     picture = None if background is None else open_background(background)
-    options = ResultOptions(mask_only=mask, background=picture, threshold=threshold, matting=matting)
-    load = partial(_load_model, model, device=device, dtype=dtype)
+    options = ResultOptions(
+        mask_only=mask, background=picture, threshold=threshold, matting=matting, compress_level=compress_level
+    )
+    load = partial(_load_engine, model, engine=engine, device=device, dtype=dtype)
     if STREAM in inputs or output == STREAM:
         if len(inputs) != 1 or Path(inputs[0]).is_dir():
             raise ValueError("standard input and output carry one image: name no others beside -")
@@ -147,6 +193,50 @@ def convert(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A published name (see `pull`), a folder, or a Hub id.")],
+    output_dir: Annotated[Path, typer.Argument(help="Folder to make.")],
+    dtypes: Annotated[
+        list[Precision] | None, typer.Option("--dtype", help="What to write; by default all three. Repeatable.")
+    ] = None,
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of photos, or a photo, to take the ranges of int8 from. Repeatable."),
+    ] = None,
+    opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 14 to 20.")] = 17,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older export.")] = False,
+) -> None:
+    """Write a network as ONNX files, checked against torch, for ONNX Runtime and transformers.js (browser, Node.js).
+
+    Writes onnx/model.onnx (fp32), onnx/model_fp16.onnx (for GPUs), onnx/model_quantized.onnx (int8, for CPUs) and the
+    configurations that transformers.js reads, and prints how far each is from torch. Give int8 a few dozen photos
+    like those that it will see, but none that its result is measured on.
+
+    **Examples**
+
+        u2net-hf export u2netp out/
+
+        u2net-hf export u2netp out/ --dtype fp32 --dtype int8 --calibration photos/
+
+        u2net-hf export my-model/ out/ --dtype fp16 --overwrite
+    """
+    from transformers.utils import logging
+
+    from .export import export_onnx
+
+    logging.disable_progress_bar()
+    chosen = [str(dtype) for dtype in dtypes or Precision]
+    graphs = export_onnx(
+        model, output_dir, dtypes=chosen, opset=opset, calibration_images=calibration or None, overwrite=overwrite
+    )
+    typer.echo(f"{'file':<32}{'type':<6}{'MB':>7}  {'difference from torch: mean':>27}{'max':>9}")
+    for graph in graphs:
+        name = graph.path.relative_to(output_dir).as_posix()
+        size, mean, largest = graph.num_bytes / 1e6, graph.mean_difference, graph.max_difference
+        typer.echo(f"{name:<32}{graph.dtype:<6}{size:>7.1f}  {mean:>27.1e}{largest:>9.1e}")
+
+
+@app.command()
 def demo(
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Where the page is served, on this machine only.")
@@ -172,14 +262,12 @@ def demo(
     page.launch(server_name="127.0.0.1", server_port=port, share=False, max_file_size=MAX_FILE_SIZE)
 
 
-def _load_model(model: str, device: str | None, dtype: str | None) -> tuple[Any, Any]:
-    """Load a model without transformers' progress bar, which lasts a moment and hides ours."""
-    from transformers.utils import logging
+def _load_engine(model: str, engine: str, device: str | None, dtype: str) -> Engine:
+    from .engines import load_engine
+    from .memory import keep_freed_memory
 
-    from .predict import load_model
-
-    logging.disable_progress_bar()
-    return load_model(model, device=device, dtype=dtype)
+    keep_freed_memory()
+    return load_engine(model, engine, device=device, dtype=dtype)
 
 
 def _remove_one(
@@ -187,57 +275,67 @@ def _remove_one(
     destination: str,
     suffix: Suffix,
     options: ResultOptions,
-    load: Callable[[], tuple[Any, Any]],
+    load: Callable[[], Engine],
 ) -> None:
     """One image from a file or standard input to a file or standard output."""
-    from .images import WRITE_FORMATS, encode_image, format_of, open_image, save_image
-    from .predict import saliency_maps
-    from .removal import render
+    from .images import WRITE_FORMATS, encode_image, format_of, save_image
+    from .removal import remove_background
+    from .shares import usable_cores
 
     if destination == STREAM and sys.stdout.isatty():
         raise ValueError("standard output is a terminal: redirect it (> cut-out.png) or name a file with --output")
     if destination != STREAM:
         format_of(destination)
-    image = open_image(sys.stdin.buffer if source == STREAM else source)
-    (soft_map,) = saliency_maps([image], *load())
-    result = render(image, soft_map, options)
+    result = remove_background(sys.stdin.buffer if source == STREAM else source, load(), options)
+    level, threads = options.compress_level, usable_cores()
     if destination == STREAM:
-        sys.stdout.buffer.write(encode_image(result, WRITE_FORMATS[f".{suffix}"]))
+        image_format = WRITE_FORMATS[f".{suffix}"]
+        sys.stdout.buffer.write(encode_image(result, image_format, compress_level=level, threads=threads))
     else:
-        save_image(result, destination)
+        save_image(result, destination, compress_level=level, threads=threads)
 
 
 def _remove_many(
     jobs: list[Job],
     options: ResultOptions,
-    load: Callable[[], tuple[Any, Any]],
+    load: Callable[[], Engine],
     batch_size: int,
     overwrite: bool,
 ) -> None:
-    """Files to files, with a progress bar, and a count of what was done."""
+    """Files to files, this process's share of them, with a progress bar, and a count of what was done."""
     from tqdm import tqdm
 
+    from .files import remove_abandoned
     from .removal import remove_backgrounds
+    from .shares import Share
+    from .threads import let_idle_threads_sleep
 
+    share = Share.from_environment()
+    jobs = share.of(jobs)
+    if len(jobs) > 1:  # one photo's network has the cores for itself, and waits faster awake
+        let_idle_threads_sleep()
+    remove_abandoned({job.destination.parent for job in jobs})
     results = remove_backgrounds(
         jobs,
-        *load(),
+        load(),
         options=options,
         batch_size=batch_size,
         overwrite=overwrite,
     )
     counts = {"done": 0, "skipped": 0, "failed": 0}
-    with tqdm(results, total=len(jobs), unit="image", disable=None) as progress:
+    with tqdm(results, total=len(jobs), unit="image", disable=True if share.rank else None) as progress:
         for result in progress:
             counts[result.status] += 1
             if result.status == "failed":
                 tqdm.write(f"Error: {result.error}", file=sys.stderr)
-    if len(jobs) == 1 and counts["done"]:
+    if share.count > 1 or len(jobs) > 1:
+        who = f"process {share.rank + 1} of {share.count}: " if share.count > 1 else ""
+        typer.echo(who + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    elif counts["done"]:
         typer.echo(jobs[0].destination)
-    elif len(jobs) == 1 and counts["skipped"]:
+    elif counts["skipped"]:
         typer.echo(f"{jobs[0].destination} exists already; --overwrite does it again")
-    elif len(jobs) > 1:
-        typer.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
+    share.wait_for_the_others()
     if counts["failed"]:
         raise typer.Exit(1)
 

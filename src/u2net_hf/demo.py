@@ -16,8 +16,9 @@ import gradio as gr
 import numpy as np
 from PIL import Image, ImageColor
 
+from .engines import load_engine
 from .images import cut_out, mask_image, open_image, save_image
-from .predict import load_model, saliency_maps
+from .predict import saliency_maps
 from .removal import ResultOptions, render
 
 MAX_FILE_SIZE = "20mb"
@@ -31,7 +32,7 @@ ABOUT = """# Background removal with U²-Net
 Drop a photo: the object that stands out is cut from its background."""
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "network"}
 
-_load_model = functools.cache(load_model)
+_load_engine = functools.cache(load_engine)
 
 
 def build_app(models: Sequence[str] = ("u2netp", "u2net"), *, examples: Sequence[str | Path] = ()) -> gr.Blocks:
@@ -137,7 +138,7 @@ def _remove(
             PICTURE: lambda: _open(picture, "background picture"),
         }
         options = ResultOptions(background=backgrounds[kind](), threshold=threshold or None, matting=matting)
-        (soft_map,) = saliency_maps([image], *_load_model(model))
+        (soft_map,) = saliency_maps([image], _load_engine(model))
         result = render(image, soft_map, options)
         Path(folder).mkdir(parents=True, exist_ok=True)
         file = Path(tempfile.mkdtemp(dir=folder), f"{Path(str(photo)).stem}.cut-out.png")
@@ -155,7 +156,7 @@ def _compare(photo: str | None, left: str, right: str) -> tuple[Any, ...]:
     """The cut-outs of two models, for a slider, and their soft maps."""
     with _errors_on_the_page():
         image = _open(photo, "photo")
-        maps = [next(saliency_maps([image], *_load_model(name))) for name in (left, right)]
+        maps = [next(saliency_maps([image], _load_engine(name))) for name in (left, right)]
         cut_outs = [_before_chequerboard(_shown(cut_out(image, soft_map))) for soft_map in maps]
     return (tuple(cut_outs), *(_shown(mask_image(soft_map)) for soft_map in maps))
 

@@ -15,11 +15,14 @@ import numpy as np
 from PIL import Image
 
 from .images import mask_image, save_image
+from .predict import predict_batch
 from .sod_metrics import Pair, SODMetrics, mae
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
+
+    from .engines.interface import Engine
 
 Row = Mapping[str, Any]
 MapSource = Callable[[Sequence[Row]], list[Image.Image]]
@@ -31,32 +34,23 @@ class ModelMaps:
     """The maps that a model predicts.
 
     Args:
-        model: A [`U2NetForImageSegmentation`] in evaluation mode.
-        image_processor: The image processor that belongs to it, with the options to use.
+        engine: The model, as from [`u2net_hf.engines.load_engine`].
         do_min_max: Whether to stretch each map to [0, 1], as the authors do.
     """
 
-    model: Any
-    image_processor: Any
+    engine: Engine
     do_min_max: bool = False
 
     def __call__(self, rows: Sequence[Row]) -> list[Image.Image]:
         """Predict the maps of some rows as one batch."""
-        import torch
-
-        inputs = self.image_processor(images=[row["image"] for row in rows], return_tensors="pt")["pixel_values"]
         sizes = [(row["mask"].height, row["mask"].width) for row in rows]
-        with torch.inference_mode():
-            outputs = self.model(inputs.to(self.model.device, self.model.dtype))
-            maps = self.image_processor.post_process_saliency(outputs, sizes, do_min_max=self.do_min_max)
-        return [mask_image(saliency.cpu().numpy()) for saliency in maps]
+        maps = predict_batch([row["image"] for row in rows], self.engine, self.do_min_max, sizes)
+        return [mask_image(saliency) for saliency in maps]
 
     @property
     def variant(self) -> dict[str, Any]:
         """How the maps are made, for the results."""
-        options = {name: getattr(self.image_processor, name) for name in ("do_antialias", "do_scale_by_max")}
-        size = self.image_processor.size
-        return {"size": f"{size['height']}x{size['width']}", **options, "do_min_max": self.do_min_max}
+        return {**self.engine.variant, "do_min_max": self.do_min_max}
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def write_model(
     **facts: str | None,
 ) -> None:
     """Write the folder of a model; the arguments are those of [`publish_model`]."""
-    from .predict import load_model
+    from .engines.torch_engine import load_model
     from .u2net.pipeline_u2net import BackgroundRemovalPipeline
 
     known = _known_facts(source) | {name: value for name, value in facts.items() if value}
@@ -219,11 +219,12 @@ def _results_of(source: str | Path, repo_id: str, path: str | Path) -> Results:
 
 def _draw_example(photo: str | Path, model: Any, image_processor: Any) -> Image.Image:
     """The photo, its soft map and the cut-out before a chequerboard, side by side."""
+    from .engines.torch_engine import ModelEngine
     from .predict import saliency_maps
 
     image = to_rgb(open_image(photo))
     image.thumbnail((4 * PICTURE_HEIGHT, PICTURE_HEIGHT))
-    (soft_map,) = saliency_maps([image], model, image_processor)
+    (soft_map,) = saliency_maps([image], ModelEngine(model, image_processor))
     mask = mask_image(soft_map)
     tile = (np.indices((image.height, image.width)) // 12).sum(axis=0) % 2
     chequerboard = Image.fromarray((200 + 40 * tile).astype(np.uint8))

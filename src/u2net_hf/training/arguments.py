@@ -9,6 +9,8 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from transformers import HfArgumentParser
 
+from ..memory import keep_freed_memory
+
 # What a process that was asked to stop (SIGTERM, a pre-empted node) and saved its state exits with: 128 + SIGTERM.
 EXIT_STOPPED = 143
 
@@ -122,6 +124,7 @@ def run_script(main: Callable[[Arguments], None], arguments_class: type[Argument
     state is saved: start the same command again with `--resume_from_checkpoint latest`.
     """
     parser = _Parser(arguments_class, description=description, formatter_class=_HelpFormatter)  # type: ignore[arg-type]
+    keep_freed_memory()
     try:
         (arguments,) = parser.parse_args_into_dataclasses()
         main(arguments)

@@ -1,0 +1,52 @@
+"""What runs a network: PyTorch, ONNX Runtime or OpenVINO behind one small interface.
+
+`load_engine("u2netp")` gives what `predict.saliency_maps` takes. Nothing is imported before it is needed, and
+transformers only for what no other way can load: a U²-Net needs nothing but the files of its folder.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .interface import Engine
+
+ENGINES = ("torch", "onnxruntime", "openvino")
+EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+
+
+def load_engine(
+    name_or_path: str | Path, engine: str = "torch", *, device: str | None = None, dtype: str = "float32"
+) -> Engine:
+    """Load a network that finds salient objects, ready to predict.
+
+    Args:
+        name_or_path: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id; for ONNX Runtime
+            and OpenVINO also a folder written by `u2net_hf.export.export_onnx`.
+        engine: "torch"; or "onnxruntime" or "openvino", for which the network is exported once, into the cache.
+        device: Where torch runs it ("cpu", "cuda:1", ...), by default the accelerator if there is one. The other
+            engines run on the CPU.
+        dtype: "float32"; "bfloat16" or "float16" for torch: faster on processors that have it; "auto": for torch
+            bfloat16 on such processors, else float32. "int8" for ONNX Runtime and OpenVINO, and "bfloat16" for
+            OpenVINO, are fast and less exact: measure what they cost with `scripts/evaluate_sod.py`.
+
+    Raises:
+        OSError: If there is no such model.
+        RuntimeError: If the engine is not installed.
+        ValueError: If an argument is wrong, or the model does not make saliency maps.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine == "torch":
+        from . import torch_engine
+
+        return torch_engine.load(name_or_path, device, dtype)
+    if device not in (None, "cpu"):
+        raise ValueError(f"{engine} runs on the CPU here, not on {device!r}: choose the engine torch")
+    try:
+        module = import_module(f".{engine}_engine", __name__)
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f"{engine} is not installed: pip install 'u2net-hf[{EXTRAS[engine]}]'") from error
+    return module.load(name_or_path, dtype)

@@ -1,0 +1,102 @@
+"""The files of a model, found or fetched without transformers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints import resolve
+from ..u2net.pixels_u2net import InputOptions
+
+WEIGHTS, CONFIG, PROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A folder with a model, and what it was called."""
+
+    name: str
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        """The weights in one SafeTensors file; a folder may hold other kinds instead."""
+        return self.folder / WEIGHTS
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The content of `config.json`."""
+        return self._read(CONFIG)
+
+    @cached_property
+    def input_options(self) -> InputOptions:
+        """How images become the network's input."""
+        try:
+            return InputOptions.from_dict(self._read(PROCESSOR))
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{self.folder / PROCESSOR} holds options of a wrong type ({error})") from error
+
+    @property
+    def is_u2net(self) -> bool:
+        """Whether the network is a U²-Net of this package's form."""
+        return self.config.get("model_type") == "u2net"
+
+    @property
+    def num_parameters(self) -> int | None:
+        """Parameters of the network, which BatchNorm's running statistics are not; `None` without `weights`."""
+        if not self.weights.is_file():
+            return None
+        with self.weights.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+        return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
+
+    def _read(self, file: str) -> dict[str, Any]:
+        path = self.folder / file
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{self.name} has no {file}: save the model and its image processor there"
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} must hold a JSON object")
+        return content
+
+
+def find_model(name_or_path: str | Path) -> ModelFiles:
+    """Find the files of a model, and fetch them if it is a published name or a Hub id.
+
+    Args:
+        name_or_path: As in [`u2net_hf.checkpoints.resolve`].
+
+    Raises:
+        OSError: If it cannot be fetched.
+        ValueError: If there is no such model.
+    """
+    name = str(name_or_path)
+    source = resolve(name)
+    folder = Path(source)
+    return ModelFiles(name, folder if (folder / CONFIG).is_file() else _fetch(source))
+
+
+def _fetch(repo_id: str) -> Path:
+    """Fetch the small files and the weights of a repository on the Hub, or find them in its cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=[CONFIG, PROCESSOR, WEIGHTS]))
+    except GatedRepoError as error:
+        raise OSError(f"{repo_id}: its owner must grant access first; see https://huggingface.co/{repo_id}") from error
+    except RepositoryNotFoundError as error:
+        raise OSError(f"There is no model {repo_id} on the Hub, or it is private: check `hf auth login`.") from error
+    except OSError as error:
+        raise OSError(f"{repo_id} could not be fetched from the Hub: {' '.join(str(error).split())}") from error

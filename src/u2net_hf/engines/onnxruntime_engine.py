@@ -1,0 +1,49 @@
+"""ONNX Runtime as an engine: neither torch nor transformers is needed once the network is exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from ..u2net.pixels_u2net import InputOptions
+from .cpu import num_threads
+from .exported_network import find_exported
+from .interface import PixelEngine
+
+DTYPES = ("float32", "int8")
+
+
+class OnnxRuntimeEngine(PixelEngine):
+    """An exported U²-Net on the CPU.
+
+    Args:
+        path: The ONNX file.
+        input_options: How images become pixel values.
+        dtype: "float32" or "int8", as the file is.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, input_options: InputOptions, dtype: str) -> None:
+        super().__init__(input_options, dtype)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads()
+        if input_options.do_resize:  # sizes that are known beforehand need not be computed
+            for axis, size in zip(("height", "width"), input_options.size, strict=True):
+                options.add_free_dimension_override_by_name(axis, size)
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
+        """See [`PixelEngine`]."""
+        return self.session.run(["saliency"], {"pixel_values": pixel_values})[0][:, 0]
+
+
+def load(name_or_path: str | Path, dtype: str = "float32") -> OnnxRuntimeEngine:
+    """Load a network for ONNX Runtime; the arguments and errors are those of [`u2net_hf.engines.load_engine`]."""
+    chosen = "float32" if dtype == "auto" else dtype
+    if chosen not in DTYPES:
+        raise ValueError(f"dtype of the engine onnxruntime must be auto, {', '.join(DTYPES)}, got {dtype!r}")
+    path, files = find_exported(name_or_path, chosen)
+    return OnnxRuntimeEngine(path, files.input_options, chosen)

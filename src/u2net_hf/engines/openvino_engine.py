@@ -1,0 +1,56 @@
+"""OpenVINO as an engine: the fastest one on CPUs, without torch once the network is exported."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+
+from ..u2net.pixels_u2net import InputOptions
+from .cpu import num_threads
+from .exported_network import find_exported
+from .interface import PixelEngine
+
+# Type of the numbers: of the file, and of the sums in it.
+DTYPES = {"float32": ("float32", "f32"), "bfloat16": ("float32", "bf16"), "int8": ("int8", "f32")}
+
+
+class OpenVinoEngine(PixelEngine):
+    """An exported U²-Net on the CPU.
+
+    Args:
+        path: The ONNX file.
+        input_options: How images become pixel values.
+        dtype: "float32" or "bfloat16" for a float32 file, "int8" for such a file.
+    """
+
+    name = "openvino"
+
+    def __init__(self, path: Path, input_options: InputOptions, dtype: str) -> None:
+        super().__init__(input_options, dtype)
+        self.core, self.path = openvino.Core(), path
+        # Networks of one fixed shape run faster; a folder needs two, for whole batches and the last one.
+        self.network = lru_cache(maxsize=2)(self._compile)
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        network = self.core.read_model(self.path)
+        network.reshape(list(shape))
+        options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": DTYPES[self.dtype][1]}
+        options |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": num_threads()}
+        return self.core.compile_model(network, "CPU", options)
+
+    def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
+        """See [`PixelEngine`]."""
+        return self.network(pixel_values.shape)(pixel_values)[0][:, 0].copy()
+
+
+def load(name_or_path: str | Path, dtype: str = "float32") -> OpenVinoEngine:
+    """Load a network for OpenVINO; the arguments and errors are those of [`u2net_hf.engines.load_engine`]."""
+    chosen = "float32" if dtype == "auto" else dtype  # in bfloat16 it computes layers that need more digits, too
+    if chosen not in DTYPES:
+        raise ValueError(f"dtype of the engine openvino must be auto, {', '.join(DTYPES)}, got {dtype!r}")
+    path, files = find_exported(name_or_path, DTYPES[chosen][0])
+    return OpenVinoEngine(path, files.input_options, chosen)

@@ -1,0 +1,190 @@
+"""PyTorch as an engine: a U²-Net fused for inference, or any model object with its image processor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from ..checkpoints import resolve
+from ..images import to_rgb
+from ..u2net.fused_u2net import FusedU2Net
+from ..u2net.pixels_u2net import InputOptions
+from .cpu import cpu_has_bfloat16
+from .interface import DESCRIBED, Engine, PixelEngine, describe_input
+from .model_files import find_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NEEDED = {"num_channels", "encoder_stages", "decoder_stages"}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TorchEngine(PixelEngine):
+    """A U²-Net fused for inference.
+
+    Args:
+        network: The network, on its device.
+        input_options: How images become pixel values.
+        dtype: Type of the network's numbers, for the record.
+    """
+
+    name = "torch"
+
+    def __init__(self, network: FusedU2Net, input_options: InputOptions, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(input_options, name_of(dtype))
+        self.network = network
+
+    @torch.inference_mode()
+    def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
+        """See [`PixelEngine`]."""
+        logits = self.network(torch.from_numpy(pixel_values).to(self.network.device))
+        maps = logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(dim=1)[:, :1]
+        return maps[:, 0].cpu().numpy()
+
+
+class ModelEngine:
+    """A model object as it is, with its image processor: the way of `transformers`, for users who have both at hand.
+
+    A U²-Net runs faster through `load_engine`.
+
+    Args:
+        model: A [`U2NetForImageSegmentation`], or another model whose image processor makes saliency maps.
+        image_processor: The image processor that belongs to it.
+
+    Raises:
+        ValueError: If the image processor makes no saliency maps.
+    """
+
+    def __init__(self, model: Any, image_processor: Any) -> None:
+        _check_makes_maps(image_processor, type(model).__name__)
+        self.model, self.image_processor = model, image_processor
+
+    @property
+    def variant(self) -> dict[str, Any]:
+        """See [`Engine`]."""
+        options = {name: getattr(self.image_processor, name, None) for name in DESCRIBED}
+        return {"engine": "torch", "dtype": name_of(self.model.dtype), **describe_input(options)}
+
+    @property
+    def input_size(self) -> None:
+        """See [`Engine`]: only the image processor knows what it needs."""
+        return None
+
+    def reduce(self, image: Image.Image) -> Image.Image:
+        """See [`Engine`]."""
+        return to_rgb(image)
+
+    def __call__(
+        self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None, do_min_max: bool
+    ) -> list[np.ndarray]:
+        """See [`Engine`].
+
+        Raises:
+            ValueError: If the model is in training mode.
+        """
+        if self.model.training:
+            message = "the model is in training mode, where its maps depend on the batch: call model.eval() first"
+            raise ValueError(message)
+        photos = [to_rgb(image) for image in images]
+        sizes = sizes or [(photo.height, photo.width) for photo in photos]  # of U-Nets, outputs alone do not tell
+        pixel_values = self.image_processor(images=photos, return_tensors="pt")["pixel_values"]
+        with torch.inference_mode():
+            outputs = self.model(pixel_values=pixel_values.to(self.model.device, self.model.dtype))
+            maps = self.image_processor.post_process_saliency(outputs, target_sizes=sizes, do_min_max=do_min_max)
+        return [saliency.cpu().numpy() for saliency in maps]
+
+
+def load(name_or_path: str | Path, device: str | None = None, dtype: str = "float32") -> Engine:
+    """Load a network for PyTorch; the arguments and errors are those of [`u2net_hf.engines.load_engine`]."""
+    place = usable_device(device)
+    number_type = choose_dtype(dtype, place)
+    files = find_model(name_or_path)
+    if not files.is_u2net:  # its image processor knows what it needs
+        return ModelEngine(*load_model(name_or_path, device=device, dtype=number_type))
+    if files.weights.is_file() and files.config.keys() >= NEEDED:
+        config, state_dict = files.config, load_file(files.weights)
+    else:  # several files, another format than SafeTensors, or a configuration that leaves defaults out
+        model = load_model(name_or_path, device="cpu")[0]
+        config, state_dict = model.config.to_dict(), model.state_dict()
+    network = FusedU2Net.from_state_dict(config, state_dict, number_type, place)
+    return TorchEngine(network, files.input_options, number_type)
+
+
+def load_model(
+    name_or_path: str | Path, *, device: str | None = None, dtype: torch.dtype | None = None
+) -> tuple[PreTrainedModel, Any]:
+    """Load a model object for salient object detection and its image processor, through transformers.
+
+    Args:
+        name_or_path: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id.
+        device: Where the model runs ("cpu", "cuda:1", ...); by default the accelerator if there is one.
+        dtype: Type of the weights; by default as they were saved.
+
+    Returns:
+        The model, in evaluation mode, and its image processor.
+
+    Raises:
+        ValueError: If the device cannot be used, or the model does not make saliency maps.
+        OSError: If there is no such model.
+    """
+    place, source = usable_device(device), resolve(name_or_path)
+    from transformers import AutoImageProcessor, AutoModelForImageSegmentation
+
+    image_processor = AutoImageProcessor.from_pretrained(source)
+    _check_makes_maps(image_processor, name_or_path)
+    model = AutoModelForImageSegmentation.from_pretrained(source, **({} if dtype is None else {"dtype": dtype}))
+    return model.eval().to(place), image_processor
+
+
+def _check_makes_maps(image_processor: Any, name: str | Path) -> None:
+    if not hasattr(image_processor, "post_process_saliency"):
+        kind = type(image_processor).__name__
+        raise ValueError(f"{name}: its {kind} makes no saliency maps; choose a U²-Net, for example u2netp")
+
+
+def usable_device(device: str | None) -> torch.device:
+    """The device of this name, or by default the accelerator if there is one.
+
+    Of several processes on a machine (`LOCAL_RANK`, as `torchrun` sets it) each gets its own accelerator.
+
+    Raises:
+        ValueError: If it cannot be used.
+    """
+    if device is None:
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        if accelerator and (local_rank := os.environ.get("LOCAL_RANK")):
+            return torch.device(accelerator.type, int(local_rank) % torch.accelerator.device_count())
+        return accelerator or torch.device("cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r} cannot be used here ({reason}); cpu always can") from error
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """ "float32" of `torch.float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The type of this name; of "auto", bfloat16 where the device has instructions for it, else float32.
+
+    Raises:
+        ValueError: If torch computes in no such type here.
+    """
+    if dtype == "auto":
+        supported = {"cpu": cpu_has_bfloat16, "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False)}
+        return torch.bfloat16 if supported.get(device.type, lambda: False)() else torch.float32
+    if dtype not in DTYPES:
+        hint = "; int8 is for the engines onnxruntime and openvino" if dtype == "int8" else ""
+        raise ValueError(f"dtype of the engine torch must be auto, {', '.join(DTYPES)}, got {dtype!r}{hint}")
+    return DTYPES[dtype]

@@ -1,0 +1,128 @@
+"""ONNX Runtime and OpenVINO: the same maps as torch, from an export that is made once."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import constants
+
+from prediction_helpers import Pair, noise
+from tiny_models import tiny_unet_config
+from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil, export
+from u2net_hf.engines import load_engine
+from u2net_hf.engines.interface import Engine
+from u2net_hf.engines.torch_engine import ModelEngine
+from u2net_hf.predict import saliency_maps
+
+pytest_plugins = ["prediction_helpers"]
+
+pytest.importorskip("onnxruntime")
+PHOTOS = [noise(50, 40), noise(31, 64), noise(7, 5)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Exports go to a cache of these tests."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "HF_HOME", str(home))
+        yield home / "u2net_hf" / "exports"
+
+
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def name(request: pytest.FixtureRequest) -> str:
+    pytest.importorskip(request.param)
+    return str(request.param)
+
+
+def maps(engine: Engine, batch_size: int = 1) -> list[np.ndarray]:
+    return [*saliency_maps(PHOTOS, engine, batch_size=batch_size)]
+
+
+def test_the_maps_of_torch(name: str, folder: Path, tiny: Pair) -> None:
+    engine = load_engine(folder, name)
+    expected = maps(ModelEngine(*tiny))
+    for batch_size in (1, 2):
+        for one, other in zip(maps(engine, batch_size), expected, strict=True):
+            assert one.dtype == np.float32
+            np.testing.assert_allclose(one, other, atol=1e-4)
+    assert engine.variant == {**ModelEngine(*tiny).variant, "engine": name}
+    assert load_engine(folder, name, dtype="auto").variant == engine.variant
+
+
+def test_bfloat16_in_openvino(folder: Path, tiny: Pair) -> None:
+    pytest.importorskip("openvino")
+    engine = load_engine(folder, "openvino", dtype="bfloat16")
+    assert engine.variant["dtype"] == "bfloat16"
+    np.testing.assert_allclose(maps(engine)[0], maps(ModelEngine(*tiny))[0], atol=0.02)
+
+
+def test_int8_is_near(name: str, folder: Path, tiny: Pair) -> None:
+    engine = load_engine(folder, name, dtype="int8")
+    assert engine.variant["dtype"] == "int8"
+    differences = [abs(one - other).mean() for one, other in zip(maps(engine), maps(ModelEngine(*tiny)), strict=True)]
+    assert 0 < max(differences) < 0.03
+
+
+def test_the_export_is_made_once_and_again_for_other_weights(
+    folder: Path, tiny: Pair, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(export, "export_graph", lambda source, path, dtype: (calls.append(source), path.touch()))
+    monkeypatch.setattr("u2net_hf.engines.onnxruntime_engine.OnnxRuntimeEngine", lambda *arguments: arguments)
+    for part in tiny:
+        part.save_pretrained(tmp_path)
+    first = load_engine(tmp_path, "onnxruntime")[0]  # type: ignore[index]
+    assert load_engine(str(tmp_path), "onnxruntime")[0] == first  # type: ignore[index]
+    assert calls == [str(tmp_path)]
+    assert cache in first.parents
+    weights = tmp_path / "model.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
+    second = load_engine(tmp_path, "onnxruntime")[0]  # type: ignore[index]
+    assert len(calls) == 2
+    assert [second] == [*first.parent.glob("*.onnx")]  # the old one is gone
+
+
+def test_a_failed_export_leaves_nothing(
+    tiny: Pair, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in tiny:
+        part.save_pretrained(tmp_path)
+    before = {*cache.rglob("*.onnx")}
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "_compare", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            load_engine(tmp_path, "onnxruntime")
+    assert {*cache.rglob("*.onnx")} == before
+    assert not [*cache.rglob("*.tmp")]
+    assert maps(load_engine(tmp_path, "onnxruntime"))
+
+
+def test_an_exported_folder(name: str, folder: Path, tiny: Pair, tmp_path: Path) -> None:
+    exported = tmp_path / "exported"
+    export.export_onnx(folder, exported, dtypes=["fp32"])
+    np.testing.assert_allclose(maps(load_engine(exported, name))[0], maps(ModelEngine(*tiny))[0], atol=1e-4)
+    with pytest.raises(ValueError, match=r"holds no model_quantized\.onnx: export it with --dtype int8"):
+        load_engine(exported, name, dtype="int8")
+
+
+def test_what_cannot_be_run_is_said(name: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{name} runs on the CPU here, not on 'cuda'"):
+        load_engine(folder, name, device="cuda")
+    with pytest.raises(ValueError, match=f"dtype of the engine {name} must be auto, float32"):
+        load_engine(folder, name, dtype="float16")
+    config = tiny_unet_config()
+    UNetForSemanticSegmentation(config).save_pretrained(tmp_path)
+    UNetImageProcessorPil.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is no U²-Net; only the engine torch can run it"):
+        load_engine(tmp_path, name)
+
+
+def test_an_engine_that_is_unknown_or_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="engine must be one of torch, onnxruntime, openvino, got 'caffe'"):
+        load_engine(folder, "caffe")
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    monkeypatch.delitem(__import__("sys").modules, "u2net_hf.engines.openvino_engine", raising=False)
+    with pytest.raises(RuntimeError, match=r"openvino is not installed: pip install 'u2net-hf\[openvino\]'"):
+        load_engine(folder, "openvino")
