@@ -1,185 +1,131 @@
-"""Speed of this project beside the usual alternative: both sides in one process, in turns, medians.
+"""Speed of this project beside the usual alternatives: in turns, medians of several rounds.
 
-    python scripts/benchmark.py metrics --masks sod/masks --maps sod/maps/DSS --output metrics.json
+    python scripts/benchmark.py model
+    python scripts/benchmark.py end-to-end
+    python scripts/benchmark.py startup
+    python scripts/benchmark.py training --data sod
+    python scripts/benchmark.py metrics --masks sod/masks --maps sod/maps/DSS
+    python scripts/benchmark.py all --data sod --maps sod/maps/DSS
 
-Each verb prints a Markdown table and, with --output, writes its rows as JSON. Times are CPU times, which other
-programs on the machine disturb little, or wall times where the case says so.
+Each verb prints its tables and updates its sections of docs/benchmarks.md and of the JSON file beside it. Let nothing
+else run on the machine.
 """
 
-import contextlib
-import importlib
-import json
-import statistics
-import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from __future__ import annotations
+
+import os
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any
-from unittest.mock import MagicMock
+from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
-from PIL import Image
-from tqdm import tqdm
 
-from u2net_hf.files import write_atomically
-from u2net_hf.sod_metrics import SODMetrics
-
-Images = list[NDArray[np.uint8]]
-Row = dict[str, Any]
+from benchmarks import end_to_end as end_to_end_benchmark
+from benchmarks import metrics as metrics_benchmark
+from benchmarks import model as model_benchmark
+from benchmarks import startup as startup_benchmark
+from benchmarks import training as training_benchmark
+from benchmarks.rembg_rival import install_rembg
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 
+Output = Annotated[Path, typer.Option(help="The page; its data are in a JSON file beside it.")]
+Rounds = Annotated[int, typer.Option(min=1, help="How many turns each side has.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of a network; by default one for each core.")]
+Networks = Annotated[list[str], typer.Option(help="u2netp, u2net; can be given twice.")]
+Data = Annotated[Path | None, typer.Option(help="Folder with images and masks.")]
 
-@app.callback()
-def main() -> None:
-    """Keep the verb's name even while there is only one."""
+WorkDir = Annotated[Path, typer.Option(help="Where rembg is installed, and photos and results are put.")]
+
+WORK_DIR = Path("outputs/benchmark")
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+NETWORKS = list(model_benchmark.NAMES)
+
+
+@app.command()
+def model(
+    rounds: Rounds = 7,
+    threads: Threads = CORES,
+    network: Networks = NETWORKS,
+    batch: Annotated[list[int], typer.Option(min=1, help="Images at once; can be given twice.")] = [1, 8],  # noqa: B006
+    engines: Annotated[bool, typer.Option(help="Whether to measure the other engines too.")] = True,
+    output: Output = PAGE,
+) -> None:
+    """The network alone, beside ONNX Runtime on the published file."""
+    _check(network)
+    model_benchmark.run(output, rounds, threads, network, batch, engines)
+
+
+@app.command()
+def end_to_end(
+    rounds: Rounds = 3,
+    count: Annotated[int, typer.Option(min=2, help="Photos in the folder.")] = 50,
+    work_dir: WorkDir = WORK_DIR,
+    output: Output = PAGE,
+) -> None:
+    """A folder of photos, and one of 12 megapixels, to PNG, beside rembg."""
+    engines = end_to_end_benchmark.usable_engines()
+    rembg = install_rembg(work_dir / "rembg", end_to_end_benchmark.NETWORK)
+    end_to_end_benchmark.run(output, work_dir, rembg, rounds, count, engines)
+
+
+@app.command()
+def startup(rounds: Rounds = 7, work_dir: WorkDir = WORK_DIR, output: Output = PAGE) -> None:
+    """The command from cold, beside rembg."""
+    engines = end_to_end_benchmark.usable_engines()
+    rembg = install_rembg(work_dir / "rembg", end_to_end_benchmark.NETWORK)
+    startup_benchmark.run(output, work_dir, rembg, rounds, engines)
+
+
+@app.command()
+def training(
+    rounds: Rounds = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Steps in one turn.")] = 1,
+    threads: Threads = CORES,
+    network: Networks = NETWORKS,
+    batch: Annotated[int, typer.Option(min=1, help="Images in one step.")] = 12,
+    data: Data = None,
+    output: Output = PAGE,
+) -> None:
+    """A step of training, and with --data the loader, beside the authors' way."""
+    _check(network)
+    networks = [model_benchmark.NAMES[name] for name in network]
+    training_benchmark.run(output, rounds, steps, threads, networks, batch, data)
 
 
 @app.command()
 def metrics(
     masks: Annotated[Path, typer.Option(help="Folder of ground-truth masks.")],
     maps: Annotated[Path, typer.Option(help="Folder of 8-bit maps with the names of the masks.")],
-    rounds: Annotated[int, typer.Option(min=1, help="How often each side runs over all images.")] = 5,
+    rounds: Rounds = 5,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images.")] = None,
-    output: Annotated[Path | None, typer.Option(help="JSON file for the rows.")] = None,
+    output: Output = PAGE,
 ) -> None:
-    """SODMetrics beside PySODMetrics on decoded images, one thread each, and on two processes beside one."""
-    map_arrays, mask_arrays = _load_pairs(masks, maps, limit)
-    count = len(map_arrays)
-    without = ["max_f", "mean_f", "adaptive_f", "mae", "s_measure", "max_e", "mean_e", "adaptive_e"]
-    rows = [
-        _compare(
-            "PySODMetrics: F, MAE, S, E",
-            lambda: _pysodmetrics(map_arrays, mask_arrays, "Fmeasure MAE Smeasure Emeasure"),
-            lambda: _ours(map_arrays, mask_arrays, without),
-            rounds,
-            count,
-        ),
-        _compare(
-            "PySODMetrics: F, MAE, S, E, weighted F",
-            lambda: _pysodmetrics(map_arrays, mask_arrays, "Fmeasure MAE Smeasure Emeasure WeightedFmeasure"),
-            lambda: _ours(map_arrays, mask_arrays, [*without, "weighted_f"]),
-            rounds,
-            count,
-        ),
-        _compare(
-            "reading both arrays once (sum): max F, MAE",
-            lambda: [(prediction.sum(), mask.sum()) for prediction, mask in zip(map_arrays, mask_arrays, strict=True)],
-            lambda: _ours(map_arrays, mask_arrays, ["max_f", "mae"]),
-            rounds,
-            count,
-        ),
-    ]
-    with _two_processes(map_arrays, mask_arrays) as in_two_processes:
-        name, one = "one process, all measures: two processes, wall time", lambda: _ours(map_arrays, mask_arrays, None)
-        rows.append(_compare(name, one, in_two_processes, rounds, count, time.perf_counter))
-    _report(rows, output)
-
-
-def _load_pairs(masks: Path, maps: Path, limit: int | None) -> tuple[Images, Images]:
-    files = sorted(file for file in masks.iterdir() if (maps / file.name).is_file())[:limit]
-    if not files:
-        raise typer.BadParameter(f"no file of {masks} has its namesake in {maps}")
-    map_arrays = [np.asarray(Image.open(maps / file.name).convert("L")) for file in files]
-    mask_arrays = [np.asarray(Image.open(file).convert("L")) for file in files]
-    return map_arrays, mask_arrays
-
-
-def _ours(maps: Images, masks: Images, measures: list[str] | None) -> dict[str, float]:
-    total = SODMetrics(measures)
-    for prediction, mask in zip(maps, masks, strict=True):
-        total.update(prediction, mask)
-    return total.compute()
-
-
-def _pysodmetrics(maps: Images, masks: Images, names: str) -> list[dict[str, Any]]:
-    module = _import_pysodmetrics()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # each Fmeasure() announces its successor
-        measures = [getattr(module, name)() for name in names.split()]
-    for prediction, mask in zip(maps, masks, strict=True):
-        for measure in measures:
-            measure.step(prediction, mask)
-    return [measure.get_results() for measure in measures]
-
-
-def _import_pysodmetrics() -> ModuleType:
-    """PySODMetrics without OpenCV and scikit-learn, which it imports for measures that are not compared here."""
-    unused = ("cv2", "sklearn", "sklearn.neighbors", "sklearn.preprocessing")
-    absent = [name for name in unused if name not in sys.modules]
-    sys.modules.update((name, MagicMock()) for name in absent)
+    """SODMetrics beside PySODMetrics."""
     try:
-        return importlib.import_module("py_sod_metrics")
-    except ImportError as error:
-        raise typer.BadParameter(f"{error}; pip install --no-deps pysodmetrics") from error
-    finally:
-        for name in absent:
-            del sys.modules[name]
+        pairs = metrics_benchmark.find_pairs(masks, maps, limit)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    metrics_benchmark.run(output, rounds, pairs)
 
 
-@contextlib.contextmanager
-def _two_processes(maps: Images, masks: Images) -> Iterator[Callable[[], dict[str, float]]]:
-    """A function that deals the images to two running processes and merges what they return."""
-    global _inherited  # forked processes see the images without a copy
-    _inherited = (maps, masks)
-    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
-        list(pool.map(_half, (0, 1)))
-
-        def run() -> dict[str, float]:
-            total = SODMetrics()
-            for part in pool.map(_half, (0, 1)):
-                total.merge(part)
-            return total.compute()
-
-        if run() != _ours(maps, masks, None):
-            raise RuntimeError("two processes gave other numbers than one")
-        yield run
+@app.command(name="all")
+def every(
+    data: Annotated[Path, typer.Option(help="Folder with images and masks.")],
+    maps: Annotated[Path, typer.Option(help="Folder of 8-bit maps of these images.")],
+    output: Output = PAGE,
+) -> None:
+    """Everything, with the usual number of rounds."""
+    model(output=output)
+    end_to_end(output=output)
+    startup(output=output)
+    training(data=data, output=output)
+    metrics(data / "masks", maps, output=output)
 
 
-_inherited: tuple[Images, Images] = ([], [])
-
-
-def _half(rank: int) -> SODMetrics:
-    total = SODMetrics()
-    for prediction, mask in zip(*(images[rank::2] for images in _inherited), strict=True):
-        total.update(prediction, mask)
-    return total
-
-
-def _compare(
-    name: str,
-    other: Callable[[], object],
-    ours: Callable[[], object],
-    rounds: int,
-    items: int,
-    clock: Callable[[], float] = time.process_time,
-) -> Row:
-    """Median time per item of two functions that run in turns, and the median of the turns' ratios."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in tqdm(range(rounds), desc=name, disable=None):
-        for side, function in zip(times, (other, ours), strict=True):
-            start = clock()
-            function()
-            side.append((clock() - start) / items * 1e3)
-    ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
-    medians = [statistics.median(side) for side in times]
-    return {"case": name, "items": items, "other_ms": medians[0], "ours_ms": medians[1], "ratio": ratio}
-
-
-def _report(rows: list[Row], output: Path | None) -> None:
-    print("| other: ours | items | other, ms each | ours, ms each | other / ours |\n|---|---|---|---|---|")
-    for row in rows:
-        print(
-            f"| {row['case']} | {row['items']} | {row['other_ms']:.3f} | {row['ours_ms']:.3f} | {row['ratio']:.2f} |"
-        )
-    if output:
-        write_atomically(output, json.dumps(rows, indent=2) + "\n")
+def _check(networks: list[str]) -> None:
+    if unknown := set(networks) - set(NETWORKS):
+        raise typer.BadParameter(f"--network must be of {', '.join(NETWORKS)}, got {', '.join(sorted(unknown))}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""From photo files to cut-outs: this package beside rembg with the same weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from u2net_hf.engines import load_engine
+
+from .commands import build_command, build_server
+from .photos import make_photos
+from .rembg_rival import Rembg
+from .report import save
+from .timing import Side, compare
+
+NETWORK = "u2netp"
+# Engines and types: what the command does by itself, and what else can be chosen.
+OURS = (("torch", "auto"), ("torch", "float32"), ("onnxruntime", "float32"), ("openvino", "int8"))
+FOLDER_GOAL, PHOTO_GOAL = 6.0, 7.0
+REMBG_SERVER = """
+import sys
+from PIL import Image
+from rembg import new_session, remove
+session = new_session(sys.argv[1])
+def work(source, target):
+    with Image.open(source) as photo:
+        remove(photo, session=session).save(target)
+"""
+OUR_SERVER = """
+import sys
+from pathlib import Path
+from u2net_hf.engines import load_engine
+from u2net_hf.memory import keep_freed_memory
+from u2net_hf.outputs import Job
+from u2net_hf.removal import remove_backgrounds
+keep_freed_memory()
+engine = load_engine(sys.argv[1], sys.argv[2], dtype=sys.argv[3])
+def work(source, target):
+    (result,) = remove_backgrounds([Job(Path(source), Path(target))], engine, overwrite=True)
+    assert result.status == "done", result.error
+"""
+
+
+def usable_engines() -> list[tuple[str, str]]:
+    """Those of `OURS` that are installed, their networks exported: before any clock runs."""
+    usable = []
+    for engine, dtype in OURS:
+        try:
+            load_engine(NETWORK, engine, dtype=dtype)
+        except (ImportError, RuntimeError) as error:  # not installed
+            print(f"not measured: {error}", file=sys.stderr)
+        else:
+            usable.append((engine, dtype))
+    return usable
+
+
+def run(output: Path, work_dir: Path, rembg: Rembg, rounds: int, count: int, engines: list[tuple[str, str]]) -> None:
+    """Measure a folder and one large photo, and write the section "end-to-end"."""
+    photos = make_photos(work_dir / "photos", [round(size, 1) for size in np.linspace(1, 12, count)])
+    command = str(Path(sys.executable).with_name("u2net-hf"))
+    folder, target = str(work_dir / "photos"), work_dir / "cut-outs"
+    command_line = [rembg.command, "p", "-m", NETWORK, folder, str(target)]
+    sides = [Side("rembg p", build_command, (command_line, rembg.variables, target))]
+    large = photos[-1]
+    for engine, dtype in engines:
+        command_line = [command, "remove", folder, "-o", str(target), "--engine", engine, "--dtype", dtype]
+        name, goal = f"u2net-hf remove, {engine}, {dtype}", FOLDER_GOAL if (engine, dtype) == OURS[0] else None
+        sides.append(Side(name, build_command, (command_line, {}, target), goal))
+    rows = [compare(f"a folder of {count} photos of 1 to 12 megapixels, from cold, to PNG", sides, rounds, count)]
+
+    target = work_dir / "large.png"
+    sides = [Side("rembg", build_server, (rembg.python, REMBG_SERVER, [NETWORK], rembg.variables, large, target))]
+    for engine, dtype in engines:
+        served: tuple[Any, ...] = (sys.executable, OUR_SERVER, [NETWORK, engine, dtype], {}, large, target)
+        sides.append(Side(f"u2net-hf, {engine}, {dtype}", build_server, served, PHOTO_GOAL))
+    rows.append(compare("one photo of 12 megapixels, model loaded, JPEG to PNG", sides, 3 * rounds))
+    note = "Photos: scikit-image's, enlarged, with noise. Weights: U²-Net†. Peak memory: of the largest process."
+    save(output, "end-to-end", "Photo files to cut-outs", rows, [note])

@@ -1,0 +1,168 @@
+"""The network alone, on pixel values: PyTorch fused and plain, and other engines, beside ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from u2net_hf.checkpoints import pull, pull_onnx
+from u2net_hf.memory import keep_freed_memory
+from u2net_hf.u2net.fused_u2net import FusedU2Net
+
+from .report import save
+from .timing import Side, Work, compare
+
+SIZE = 320
+NAMES = {"u2netp": "U²-Net†", "u2net": "U²-Net"}
+# How many times faster than ONNX Runtime each should be.
+GOALS = {
+    ("u2netp", 1, "float32"): 1.3,
+    ("u2netp", 1, "bfloat16"): 2.0,
+    ("u2netp", 8, "float32"): 2.0,
+    ("u2netp", 8, "bfloat16"): 3.0,
+    ("u2net", 1, "bfloat16"): 1.8,
+}
+INT8_GOALS = {("u2netp", 1): 3.3}
+OTHER_ENGINES = (("onnxruntime", "int8"), ("openvino", "float32"), ("openvino", "bfloat16"), ("openvino", "int8"))
+LIMITS = """What limits it: of the plain network's 39.5 GFLOP (†; U²-Net 117) the fused one computes 29, nearly all in
+oneDNN's convolutions at about the processor's peak. The rest waits for memory: smoothing (6 %), pooling, residual
+additions and the first side map (2 % each). In bfloat16 the few layers whose large folded biases nearly cancel stay in
+float32; in int8 these, the side maps and the scaling. A batch is computed image by image, which is as fast and takes
+less memory; the published file runs so too, so a batch gains nothing on it."""
+RIVAL = "ONNX Runtime, the published file as rembg runs it: all 7 maps, one image at a time"
+
+
+def run(output: Path, rounds: int, threads: int, networks: list[str], batches: list[int], engines: bool) -> None:
+    """Measure and write the sections "model" and "cuda"."""
+    rows, notes = [], [f"Random pixel values of {SIZE}x{SIZE}, {threads} threads.", LIMITS]
+    for network in networks:
+        for batch in batches:
+            sides = _sides(network, batch, threads)
+            if engines and batch == 1:
+                more, missing = _engine_sides(network, threads)
+                sides, notes = sides + more, notes + missing
+            work = f"{NAMES[network]}, {SIZE}x{SIZE}, " + ("1 image" if batch == 1 else f"batch {batch}")
+            rows.append(compare(work, sides, rounds, batch))
+    save(output, "model", "The network alone", rows, notes)
+    _run_cuda(output, rounds, networks)
+
+
+def _sides(network: str, batch: int, threads: int) -> list[Side]:
+    pull(network)  # before any clock runs
+    pull_onnx(network)
+    arguments = (network, batch, threads)
+    sides = [Side(RIVAL, build_onnxruntime, arguments)]
+    if batch == 1:
+        sides.append(Side("PyTorch as the authors' script: plain, all 7 maps, gradients on", build_plain, arguments))
+    for dtype in ("float32", "bfloat16"):
+        goal = GOALS.get((network, batch, dtype))
+        sides.append(Side(f"PyTorch, fused, {dtype}", build_fused, (*arguments, dtype), goal))
+    return sides
+
+
+def _engine_sides(network: str, threads: int) -> tuple[list[Side], list[str]]:
+    """The other engines that run here, and what is to say of those that do not."""
+    sides, missing = [], []
+    for engine, dtype in OTHER_ENGINES:
+        goal = INT8_GOALS.get((network, 1)) if (engine, dtype) == ("openvino", "int8") else None
+        try:
+            build_engine(network, threads, engine, dtype)  # exports the network, where that is still to be done
+        except (ImportError, OSError, ValueError) as error:
+            missing.append(f"{NAMES[network]} on {engine} in {dtype}: not measured ({error}).")
+            continue
+        sides.append(Side(f"{engine}, {dtype}", build_engine, (network, threads, engine, dtype), goal))
+    return sides, missing
+
+
+def _pixel_values(batch: int) -> torch.Tensor:
+    return torch.randn(batch, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def build_onnxruntime(network: str, batch: int, threads: int) -> Work:
+    """The published ONNX file, whose batch is one image, with rembg's settings."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(pull_onnx(network), options, providers=["CPUExecutionProvider"])
+    name, images = session.get_inputs()[0].name, np.split(_pixel_values(batch).numpy(), batch)
+    return lambda: [session.run(None, {name: image}) for image in images]
+
+
+def build_plain(network: str, batch: int, threads: int) -> Work:
+    """The network with live BatchNorms, called as the released script calls it."""
+    from u2net_hf.convert import restore_batch_norm
+    from u2net_hf.u2net.modeling_u2net import U2NetForImageSegmentation
+
+    torch.set_num_threads(threads)
+    model, images = U2NetForImageSegmentation.from_pretrained(pull(network)), _pixel_values(batch)
+    model = restore_batch_norm(model, [images[:1]]).eval()
+
+    def predict() -> list[torch.Tensor]:
+        outputs = model(images, output_side_logits=True)
+        return [logits.sigmoid() for logits in (outputs.logits, *outputs.side_logits)]
+
+    return predict
+
+
+def build_fused(network: str, batch: int, threads: int, dtype: str) -> Work:
+    """The fused network, as the commands of this package run it."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    model, images = _fused(network, dtype), _pixel_values(batch)
+    return lambda: model(images).sigmoid()
+
+
+def build_engine(network: str, threads: int, engine: str, dtype: str) -> Work:
+    """An engine of this package on one image."""
+    from u2net_hf.engines import load_engine
+
+    torch.set_num_threads(threads)
+    loaded, images = load_engine(network, engine, dtype=dtype), _pixel_values(1).numpy()
+    if not hasattr(loaded, "probabilities"):
+        raise ValueError(f"{engine} takes no pixel values")
+    return lambda: loaded.probabilities(images)
+
+
+def _fused(network: str, dtype: str, device: str = "cpu") -> FusedU2Net:
+    from safetensors.torch import load_file
+
+    folder = pull(network)
+    config = json.loads((folder / "config.json").read_text())
+    weights = load_file(folder / "model.safetensors")
+    return FusedU2Net.from_state_dict(config, weights, getattr(torch, dtype), device)
+
+
+def _run_cuda(output: Path, rounds: int, networks: list[str]) -> None:
+    title = "The network on a GPU"
+    if not torch.cuda.is_available():
+        save(output, "cuda", title, [], ["Not measured (no GPU)."])
+        return
+    rows = []
+    for network in networks:
+        for batch in (1, 32):
+            kinds = [(dtype, compiled) for dtype in ("float32", "bfloat16") for compiled in (False, True)]
+            sides = [
+                Side(f"{dtype}{', torch.compile' * compiled}", build_cuda, (network, batch, dtype, compiled))
+                for dtype, compiled in kinds
+            ]
+            rows.append(compare(f"{NAMES[network]}, {SIZE}x{SIZE}, batch {batch}", sides, rounds, batch))
+    save(output, "cuda", title, rows, [f"{torch.cuda.get_device_name()}; the memory is that of the host."])
+
+
+def build_cuda(network: str, batch: int, dtype: str, compiled: bool) -> Work:
+    """The fused network on the GPU; float32 with TensorFloat-32, as is usual there."""
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    fused = _fused(network, dtype, "cuda")
+    model = torch.compile(fused) if compiled else fused
+    images = _pixel_values(batch).cuda()
+
+    def predict() -> None:
+        model(images)
+        torch.cuda.synchronize()
+
+    return predict

@@ -1,0 +1,35 @@
+"""From cold: the command with one small photo, and its help, beside rembg."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .commands import build_command
+from .end_to_end import NETWORK
+from .photos import make_photos
+from .rembg_rival import Rembg
+from .report import save
+from .timing import Side, compare
+
+GOALS = {"torch": 1.0, "onnxruntime": 4.0}
+
+
+def run(output: Path, work_dir: Path, rembg: Rembg, rounds: int, engines: list[tuple[str, str]]) -> None:
+    """Measure and write the section "startup"."""
+    (photo,) = make_photos(work_dir / "small", [0.5])
+    command, target = str(Path(sys.executable).with_name("u2net-hf")), str(work_dir / "small.png")
+    sides = [
+        Side("rembg i", build_command, ([rembg.command, "i", "-m", NETWORK, str(photo), target], rembg.variables))
+    ]
+    for engine, dtype in engines:
+        chosen = ["--engine", engine, "--dtype", dtype, "--overwrite"]
+        arguments = [command, "remove", str(photo), "-o", target, *chosen]
+        sides.append(Side(f"u2net-hf remove, {engine}, {dtype}", build_command, (arguments, {}), GOALS.get(engine)))
+    rows = [compare("one photo of half a megapixel, from cold", sides, rounds)]
+    helps = [
+        Side("rembg --help", build_command, ([rembg.command, "--help"], rembg.variables)),
+        Side("u2net-hf --help", build_command, ([command, "--help"], {})),
+    ]
+    rows.append(compare("--help", helps, rounds))
+    save(output, "startup", "Starting up", rows, ["Files are in the system's cache; nothing is fetched."])

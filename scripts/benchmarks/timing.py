@@ -1,0 +1,140 @@
+"""Time alternatives side by side: each in a process of its own, in turns A B A B, and the medians of the rounds.
+
+What disturbs the machine then disturbs all sides alike, the peak memory is that of one side, and what a side does to
+its process (threads, allocator) does not reach the others.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+Work = Callable[[], object]
+
+
+class Usage(NamedTuple):
+    """What a run took: seconds by the clock and of all cores, and the most memory so far in MB.
+
+    A work that runs other processes returns it; of all others it is measured in their own process.
+    """
+
+    wall: float
+    cpu: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Side:
+    """One alternative.
+
+    Args:
+        name: As the table shows it.
+        build: Makes the function that is timed, from `arguments`; called in the side's process.
+        arguments: What `build` needs; small, since they travel to another process.
+        goal: How many times faster than the first side it should be.
+    """
+
+    name: str
+    build: Callable[..., Work]
+    arguments: tuple[Any, ...] = ()
+    goal: float | None = None
+
+
+class SideProcess:
+    """A side in a process of its own: built, run once to warm up, and waiting for its turns."""
+
+    def __init__(self, side: Side) -> None:
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(side, theirs))
+        self.process.start()
+        theirs.close()
+        self._answer()
+
+    def run(self) -> Usage:
+        """Run the work once."""
+        self.connection.send("run")
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self.connection.close()
+        self.process.join()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self.connection.recv()
+        except EOFError:
+            raise RuntimeError("a measured process died; it may have needed more memory than there is") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1) -> dict[str, Any]:
+    """Run all sides in turns.
+
+    Args:
+        work: What they do.
+        sides: The alternatives; the first is what the others are compared with.
+        rounds: How many turns each side has.
+        items: How many images one run handles; the times are those of one image.
+
+    Returns:
+        `work`, `items`, `rounds`, and `sides`: for each its name, milliseconds for one item (`median_ms`, `min_ms`,
+        `max_ms`, and `cpu_ms`, the median of the time of all cores), `ratio` (the first side's median over its own),
+        `goal` and `peak_mb`.
+
+    Raises:
+        Exception: What a side raises.
+    """
+    processes: list[SideProcess] = []
+    try:
+        for side in tqdm(sides, desc=f"{work}: load", disable=None):
+            processes.append(SideProcess(side))
+        turns = [[process.run() for process in processes] for _ in tqdm(range(rounds), desc=work, disable=None)]
+    finally:
+        for process in processes:
+            process.close()
+    rows: list[dict[str, Any]] = []
+    for side, runs in zip(sides, zip(*turns, strict=True), strict=True):
+        wall, cpu = ([run[kind] / items * 1e3 for run in runs] for kind in (0, 1))
+        median = statistics.median(wall)
+        row = {"name": side.name, "median_ms": median, "min_ms": min(wall), "max_ms": max(wall)}
+        row |= {"cpu_ms": statistics.median(cpu), "ratio": (rows[0]["median_ms"] if rows else median) / median}
+        rows.append(row | {"goal": side.goal, "peak_mb": runs[-1][2]})
+    return {"work": work, "items": items, "rounds": rounds, "sides": rows}
+
+
+def _serve(side: Side, connection: Connection) -> None:
+    try:
+        run = side.build(*side.arguments)
+        run()
+        answer: object = None
+    except Exception as error:
+        answer = RuntimeError(f"{side.name}: {type(error).__name__}: {error}")
+    connection.send(answer)
+    while True:
+        try:
+            connection.recv()
+        except EOFError:
+            return
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = run()
+        usage = Usage(time.perf_counter() - wall, time.process_time() - cpu, peak_memory())
+        connection.send(result if isinstance(result, Usage) else usage)
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, in MB; 0 where the system does not tell."""
+    status = Path("/proc/self/status")  # getrusage would count the parent in
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)

@@ -1,0 +1,123 @@
+"""A step of training, beside the authors' way, and the loader alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from u2net_hf.memory import keep_freed_memory
+from u2net_hf.u2net.configuration_u2net import U2NetConfig
+
+from .report import save
+from .timing import Side, Work, compare
+
+CROP = 288
+CONFIGS: dict[str, Callable[[], U2NetConfig]] = {"U²-Net†": U2NetConfig.small, "U²-Net": U2NetConfig}
+GOALS = {"U²-Net†": 2.5}
+LOADED = 24
+
+
+def run(
+    output: Path, rounds: int, steps: int, threads: int, networks: list[str], batch: int, data: Path | None
+) -> None:
+    """Measure and write the sections "training" and, where there is data, "loader"."""
+    rows = []
+    for network in networks:
+        arguments, goal = (network, batch, steps, threads), GOALS.get(network)
+        sides = [
+            Side("the authors' way: float32, Adam", build_authors_step, arguments),
+            Side("ours: bfloat16, channels_last, fused Adam, freed memory kept", build_our_step, arguments, goal),
+            Side("the same with gradient checkpointing", build_our_step, (*arguments, True)),
+        ]
+        rows.append(compare(f"{network}, {CROP}x{CROP}, batch {batch}", sides, rounds, batch * steps))
+    note = f"Random images and masks, forward, backward and optimizer; {threads} threads. Images/s = 1000 / ms."
+    save(output, "training", "A step of training", rows, [note])
+    if data is not None:
+        sides = [
+            Side("scikit-image, as the authors' code", build_authors_loader, (str(data),)),
+            Side("ours: Pillow", build_our_loader, (str(data),)),
+        ]
+        loaded = compare(f"{LOADED} photos with masks to crops of {CROP}x{CROP}, one process", sides, rounds, LOADED)
+        save(output, "loader", "The loader of a training", [loaded], ["Images/s = 1000 / ms."])
+
+
+def build_authors_step(network: str, batch: int, steps: int, threads: int) -> Work:
+    """The plain network in float32, as the released training script runs it."""
+    return _build_step(network, batch, steps, threads)
+
+
+def build_our_step(network: str, batch: int, steps: int, threads: int, checkpointing: bool = False) -> Work:
+    """As `scripts/train_sod.py` with its options for speed."""
+    keep_freed_memory()
+    return _build_step(network, batch, steps, threads, True, checkpointing)
+
+
+def _build_step(
+    network: str, batch: int, steps: int, threads: int, fast: bool = False, checkpointing: bool = False
+) -> Work:
+    from u2net_hf.u2net.modeling_u2net import U2NetForImageSegmentation
+
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    model: Any = U2NetForImageSegmentation(CONFIGS[network]()).train()
+    images, masks = torch.randn(batch, 3, CROP, CROP), torch.rand(batch, CROP, CROP).round()
+    if fast:
+        model.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    if checkpointing:
+        model.activation_checkpointing_enable()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fast)
+
+    def train() -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+                loss = model(images, labels=masks).loss
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def _files(data: str) -> list[tuple[Path, Path]]:
+    images = sorted((Path(data) / "images").iterdir())[:LOADED]
+    return [(image, Path(data) / "masks" / f"{image.stem}.png") for image in images]
+
+
+def build_authors_loader(data: str) -> Work:
+    """`RescaleT(320)`, `RandomCrop(288)` and `ToTensorLab` of the released code."""
+    from skimage import io, transform
+
+    def samples() -> Iterator[np.ndarray]:
+        for image_file, mask_file in _files(data):
+            image, mask = io.imread(image_file), io.imread(mask_file)
+            image = transform.resize(image, (320, 320), mode="constant")
+            mask = transform.resize(mask[..., None], (320, 320), mode="constant", order=0, preserve_range=True)
+            top, left = np.random.randint(0, 320 - CROP, 2)
+            image, mask = (array[top : top + CROP, left : left + CROP] for array in (image, mask))
+            image = (image / image.max() - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+            yield image.transpose(2, 0, 1).astype(np.float32)
+            yield (mask / max(mask.max(), 1e-6)).transpose(2, 0, 1).astype(np.float32)
+
+    return lambda: sum(1 for _ in samples())
+
+
+def build_our_loader(data: str) -> Work:
+    """What `scripts/train_sod.py` makes of a photo and its mask."""
+    from u2net_hf.data.transforms import authors_recipe
+    from u2net_hf.training.loader import MakeSaliencySample
+    from u2net_hf.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+
+    make_sample = MakeSaliencySample(U2NetImageProcessorPil(), authors_recipe(320), seed=0)
+
+    def load() -> None:
+        for index, (image_file, mask_file) in enumerate(_files(data)):
+            image, mask = Image.open(image_file).convert("RGB"), Image.open(mask_file).convert("L")
+            make_sample({"image": image, "mask": mask, "name": image_file.stem}, 0, index)
+
+    return load
