@@ -8,7 +8,7 @@ From scratch, with the paper's recipe (600,000 steps of 12; the small U²-Net†
 On your own masks (a folder with images/ and masks/), from the published weights:
 
     python scripts/train_sod.py --dataset_name photos --train_split "train[:90%]" --validation_split "train[90%:]" \\
-        --model_name_or_path u2netp --recipe strong --learning_rate 1e-4 --max_train_steps 2000 --output_dir mine
+        --model_name_or_path u2netp --iou_loss_weight 1 --learning_rate 5e-5 --max_train_steps 2000 --output_dir mine
 
 One GPU; four GPUs; two nodes of eight (on each node, with its rank); two processes on the CPU:
 
@@ -67,7 +67,7 @@ class Arguments(TrainingArguments):
         "short trainings. Default: the weights' own, or 0.",
     )
     per_device_train_batch_size: int = option(12, "Photos per process in each pass.")
-    learning_rate: float = option(1e-3, "Learning rate after the warm-up; 1e-4 suits published weights.")
+    learning_rate: float = option(1e-3, "Learning rate after the warm-up; 5e-5 suits published weights.")
     adam_beta1: float = option(0.9, "Adam's beta1.")
     adam_beta2: float = option(0.999, "Adam's beta2.")
     adam_epsilon: float = option(1e-8, "Adam's epsilon.")
@@ -95,6 +95,7 @@ def main(arguments: Arguments) -> None:
         betas=(arguments.adam_beta1, arguments.adam_beta2),
         eps=arguments.adam_epsilon,
         weight_decay=arguments.weight_decay,
+        fused=True,
     )
     validation = SaliencyValidation(
         validation_corpus, image_processor, arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
