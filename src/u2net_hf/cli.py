@@ -99,7 +99,7 @@ def remove(
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
     engine: Annotated[
-        EngineName, typer.Option(help="onnxruntime and openvino start and run faster on CPUs (see the extras).")
+        EngineName, typer.Option(help="onnxruntime starts fastest; openvino with --dtype int8 runs fastest.")
     ] = EngineName.torch,
     dtype: Annotated[
         Dtype,
