@@ -10,12 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from run_script import SCRIPTS, run_script
-
-
-@pytest.fixture(autouse=True)
-def _scripts_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(SCRIPTS)
+from run_script import run_script
 
 
 @pytest.fixture
