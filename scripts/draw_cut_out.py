@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from PIL import Image
 
-from u2net_hf.console import reported_errors
+from u2net_hf.utils.console import reported_errors
 
 SQUARE = 16
 
@@ -24,8 +24,8 @@ def main(
 ) -> None:
     """Draw photo | soft mask | cut-out."""
     from u2net_hf.engines import load_engine
-    from u2net_hf.images import cut_out, mask_image, open_image, save_image
-    from u2net_hf.predict import saliency_maps
+    from u2net_hf.engines.predict import saliency_maps
+    from u2net_hf.images.files import cut_out, mask_image, open_image, save_image
 
     image = open_image(photo)
     (saliency,) = saliency_maps([image], load_engine(model))

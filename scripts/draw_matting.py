@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
-from u2net_hf.console import reported_errors
+from u2net_hf.utils.console import reported_errors
 
 HEAD = (100, 0, 330, 180)  # left, top, right, bottom in the photo
 BACKGROUND = "#30a060"
@@ -28,16 +28,16 @@ def main(
     from skimage.data import astronaut
 
     from u2net_hf.engines import load_engine
-    from u2net_hf.images import cut_out, save_image
-    from u2net_hf.predict import saliency_maps
-    from u2net_hf.u2net.matting_u2net import refine_alpha
+    from u2net_hf.engines.predict import saliency_maps
+    from u2net_hf.images.files import cut_out, save_image
+    from u2net_hf.models.u2net.matting_u2net import refine_alpha
 
     photo = Image.fromarray(astronaut())
     (saliency,) = saliency_maps([photo], load_engine(model))
     pictures = {"photo": photo, "soft map": cut_out(photo, saliency, background=BACKGROUND)}
     for margin in MARGINS:
-        alpha, colours = refine_alpha(photo, saliency, margin=margin)
-        pictures[f"matting, margin {margin}"] = cut_out(Image.fromarray(colours), alpha, background=BACKGROUND)
+        alpha, colors = refine_alpha(photo, saliency, margin=margin)
+        pictures[f"matting, margin {margin}"] = cut_out(Image.fromarray(colors), alpha, background=BACKGROUND)
     width, height = HEAD[2] - HEAD[0], HEAD[3] - HEAD[1]
     sheet = Image.new("RGB", (len(pictures) * width, height + 20), "white")
     for place, (title, picture) in enumerate(pictures.items()):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from u2net_hf.console import reported_errors
+from u2net_hf.utils.console import reported_errors
 
 
 def main(
@@ -18,8 +18,8 @@ def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="A .png or .svg file.")] = Path("model_sizes.png"),
 ) -> None:
     """Draw model size against max F-beta from results files."""
-    from u2net_hf.figures import draw_model_sizes, save_figure
-    from u2net_hf.results import read_results
+    from u2net_hf.evaluation.figures import draw_model_sizes, save_figure
+    from u2net_hf.evaluation.results import read_results
 
     save_figure(draw_model_sizes([read_results(path) for path in results]), output)
     print(output)

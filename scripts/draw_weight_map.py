@@ -17,7 +17,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from u2net_hf.data.weight_map import weight_map
-from u2net_hf.files import write_atomically
+from u2net_hf.utils.files import write_atomically
 
 
 def main(output: Annotated[Path, typer.Argument(help="The .png file to be written.")]) -> None:
@@ -26,7 +26,7 @@ def main(output: Annotated[Path, typer.Argument(help="The .png file to be writte
     weights = weight_map(instances)
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     mask_axes, weight_axes = figure.subplots(1, 2)
-    mask_axes.imshow(instances, cmap=_cell_colours(int(instances.max())), interpolation="nearest")
+    mask_axes.imshow(instances, cmap=_cell_colors(int(instances.max())), interpolation="nearest")
     mask_axes.set_title("instance mask")
     shown = weight_axes.imshow(weights, cmap="inferno", interpolation="nearest")
     weight_axes.set_title("weight of each pixel in the loss")
@@ -56,11 +56,11 @@ def draw_cells(size: int = 320, count: int = 60, seed: int = 4) -> np.ndarray:
     return np.where(tiny[instances], 0, instances)
 
 
-def _cell_colours(count: int) -> ListedColormap:
-    """Black for the background, and a light colour for each cell."""
-    colours = np.random.default_rng(0).uniform(0.35, 1.0, (count + 1, 3))
-    colours[0] = 0
-    return ListedColormap(colours)
+def _cell_colors(count: int) -> ListedColormap:
+    """Black for the background, and a light color for each cell."""
+    colors = np.random.default_rng(0).uniform(0.35, 1.0, (count + 1, 3))
+    colors[0] = 0
+    return ListedColormap(colors)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch
 import typer
 from tqdm import tqdm
 
-from u2net_hf.console import reported_errors
+from u2net_hf.utils.console import reported_errors
 
 MEASURES = {"max_f": "max F-beta ↑", "mae": "MAE ↓", "s_measure": "S-measure ↑"}
 
@@ -33,11 +33,11 @@ def main(
 ) -> None:
     """Score the ONNX files of an export beside the network in torch."""
     from u2net_hf.data.corpora import load_corpus
-    from u2net_hf.files import write_atomically
-    from u2net_hf.images import mask_image
-    from u2net_hf.results import make_results, make_score, write_results
+    from u2net_hf.evaluation.results import make_results, make_score, write_results
+    from u2net_hf.images.files import mask_image
+    from u2net_hf.models.u2net.image_processing_base_u2net import resize_each
     from u2net_hf.sod_metrics import SODMetrics
-    from u2net_hf.u2net.image_processing_base_u2net import resize_each
+    from u2net_hf.utils.files import write_atomically
 
     start, corpus, sessions = perf_counter(), load_corpus(data, split), [load_graph(path) for path in graph]
     network, image_processor = load_network(model)
@@ -72,7 +72,7 @@ def load_network(model: str) -> tuple[Any, Any]:
     """Load the network in torch and its image processor."""
     from transformers import AutoImageProcessor, AutoModelForImageSegmentation
 
-    from u2net_hf.checkpoints import resolve
+    from u2net_hf.weights.published import resolve
 
     folder = resolve(model)
     return AutoModelForImageSegmentation.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)

@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from u2net_hf.console import reported_errors
+from u2net_hf.utils.console import reported_errors
 
 SHOWN = 12
 
@@ -49,8 +49,8 @@ def main(
 
     from u2net_hf.data.corpora import load_corpus
     from u2net_hf.engines.model_files import find_model
-    from u2net_hf.evaluation import FolderMaps, ModelMaps, evaluate_corpus
-    from u2net_hf.results import make_results, make_score, results_table, write_results
+    from u2net_hf.evaluation.evaluation import FolderMaps, ModelMaps, evaluate_corpus
+    from u2net_hf.evaluation.results import make_results, make_score, results_table, write_results
 
     if (model is None) == (maps is None):
         raise ValueError("name either a --model or a folder of --maps")
@@ -107,7 +107,7 @@ def corpus_name(spec: str) -> str:
 
 def show_worst_and_best(corpus: Any, source: Any, errors: np.ndarray, path: Path) -> None:
     """Draw the images with the largest and the smallest mean absolute error."""
-    from u2net_hf.figures import save_contact_sheet
+    from u2net_hf.evaluation.figures import save_contact_sheet
 
     def rows(indices: np.ndarray) -> list[dict[str, Any]]:
         chosen = [corpus[int(index)] for index in indices]
@@ -122,8 +122,8 @@ def show_worst_and_best(corpus: Any, source: Any, errors: np.ndarray, path: Path
 
 def write_pictures_and_table(scores: list[Any], table: str, output_dir: Path) -> None:
     """Write the curves and the table."""
-    from u2net_hf.figures import draw_curves, save_figure
-    from u2net_hf.files import write_atomically
+    from u2net_hf.evaluation.figures import draw_curves, save_figure
+    from u2net_hf.utils.files import write_atomically
 
     curves = draw_curves([(score.title, score) for score in scores])
     save_figure(curves, output_dir / "curves.png", output_dir / "curves.svg")

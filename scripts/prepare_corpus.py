@@ -27,10 +27,10 @@ from datasets.utils.py_utils import convert_file_size_to_int
 from huggingface_hub import DatasetCardData
 from tqdm import tqdm
 
-from u2net_hf.cards import dataset_card
 from u2net_hf.data.corpora import corpus_splits, load_corpus
-from u2net_hf.hub import publish_dataset
-from u2net_hf.upload import HubError, check_account, check_repo_id
+from u2net_hf.hub.cards import dataset_card
+from u2net_hf.hub.publish import publish_dataset
+from u2net_hf.hub.upload import HubError, check_account, check_repo_id
 
 FEATURES = Features({"image": Image(mode="RGB"), "mask": Image(mode="L"), "name": Value("string")})
 ROWS_PER_GROUP = 64
@@ -52,7 +52,7 @@ def main(
         ),
     ] = None,
     license: Annotated[
-        str, typer.Option("--license", help="Licence of the data, in the Hub's short form.")
+        str, typer.Option("--license", help="License of the data, in the Hub's short form.")
     ] = "unknown",
     title: Annotated[
         str | None, typer.Option("--title", help="Title of the card. Default: the folder's name.")
@@ -138,7 +138,7 @@ def write_shards(rows: Dataset, folder: Path, name: str, max_bytes: int) -> list
 
 
 def describe(title: str, license: str, infos: list[SplitInfo]) -> DatasetCardData:
-    """What the Hub reads of a data set: licence, task, size, columns, splits and their files."""
+    """What the Hub reads of a data set: license, task, size, columns, splits and their files."""
     pairs = sum(info.num_examples for info in infos)
     size = sum(info.num_bytes for info in infos)
     metadata = DatasetCardData(

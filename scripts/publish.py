@@ -11,8 +11,8 @@ With --dry-run the folder that would be uploaded is written, and nothing is uplo
 nothing.
 """
 
-from u2net_hf.console import reported_errors
-from u2net_hf.push import app
+from u2net_hf.cli.push import app
+from u2net_hf.utils.console import reported_errors
 
 if __name__ == "__main__":
     with reported_errors():

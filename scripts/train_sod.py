@@ -31,14 +31,14 @@ from accelerate.utils import set_seed
 from transformers import AutoImageProcessor
 
 from u2net_hf import U2NetConfig, U2NetForImageSegmentation, U2NetImageProcessorPil
-from u2net_hf.checkpoints import resolve
-from u2net_hf.convert import restore_batch_norm
 from u2net_hf.data.corpora import load_corpus
 from u2net_hf.data.transforms import authors_recipe, strong_recipe
 from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import MakeSaliencySample, Share, make_loader
 from u2net_hf.training.loop import Training
 from u2net_hf.training.validation import SaliencyValidation
+from u2net_hf.weights.convert import restore_batch_norm
+from u2net_hf.weights.published import resolve
 
 CONFIGS: dict[str, Any] = {"u2net": U2NetConfig, "u2netp": U2NetConfig.small}
 RECIPES = {"authors": authors_recipe, "strong": strong_recipe}
@@ -53,7 +53,7 @@ class Arguments(TrainingArguments):
     config: Literal["u2net", "u2netp"] = option("u2net", "Network from scratch: U²-Net, or the small U²-Net†.")
     recipe: Literal["authors", "strong"] = option(
         "authors",
-        "Transforms. authors: resize to the resolution, crop nine tenths, flip. strong: also scale, rotation, colour, "
+        "Transforms. authors: resize to the resolution, crop nine tenths, flip. strong: also scale, rotation, color, "
         "blur, JPEG.",
     )
     restore_batch_norm: bool = option(

@@ -31,13 +31,13 @@ import torch
 from accelerate.utils import set_seed
 
 from u2net_hf import UNetConfig, UNetForSemanticSegmentation, UNetImageProcessorPil
-from u2net_hf.checkpoints import resolve
 from u2net_hf.data.corpora import load_corpus
 from u2net_hf.data.transforms import unet_recipe
 from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import MakeSegmentationSample
 from u2net_hf.training.loop import Training
 from u2net_hf.training.validation import SegmentationValidation
+from u2net_hf.weights.published import resolve
 
 CONFIGS: dict[str, Any] = {"original": UNetConfig.original, "modern": UNetConfig}
 
@@ -55,7 +55,7 @@ class Arguments(TrainingArguments):
     hidden_sizes: list[int] = field(
         default_factory=lambda: [64, 128, 256, 512, 1024], metadata={"help": "Channels of each scale, from the top."}
     )
-    num_channels: int = option(1, "Channels of the images: 1 makes them grey, 3 RGB.")
+    num_channels: int = option(1, "Channels of the images: 1 makes them gray, 3 RGB.")
     resolution: int = option(572, "Side of the tiles, the network's inputs, in pixels.")
     tile_size: int | None = option(
         None,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from u2net_hf.demo import MAX_FILE_SIZE, build_app
+from u2net_hf.removal.demo import MAX_FILE_SIZE, build_app
 
 demo = build_app(examples=[Path(__file__).with_name("coffee.jpg")])
 

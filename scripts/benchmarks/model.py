@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from u2net_hf.checkpoints import pull, pull_onnx
-from u2net_hf.memory import keep_freed_memory
-from u2net_hf.u2net.fused_u2net import FusedU2Net
+from u2net_hf.models.u2net.fused_u2net import FusedU2Net
+from u2net_hf.utils.process import keep_freed_memory
+from u2net_hf.weights.published import pull, pull_onnx
 
 from .report import save
 from .timing import Side, Work, compare
@@ -94,8 +94,8 @@ def build_onnxruntime(network: str, batch: int, threads: int) -> Work:
 
 def build_plain(network: str, batch: int, threads: int) -> Work:
     """The network with live BatchNorms, called as the released script calls it."""
-    from u2net_hf.convert import restore_batch_norm
-    from u2net_hf.u2net.modeling_u2net import U2NetForImageSegmentation
+    from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
+    from u2net_hf.weights.convert import restore_batch_norm
 
     torch.set_num_threads(threads)
     model, images = U2NetForImageSegmentation.from_pretrained(pull(network)), _pixel_values(batch)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-NOISE = 3.0  # standard deviation in grey values; without it an enlarged photo compresses too well
+NOISE = 3.0  # standard deviation in gray values; without it an enlarged photo compresses too well
 NAMES = ("astronaut", "coffee", "chelsea", "rocket")
 
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from u2net_hf.checkpoints import pull_onnx
+from u2net_hf.weights.published import pull_onnx
 
 VERSION = "2.0.86"
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from u2net_hf.files import write_atomically
+from u2net_hf.utils.files import write_atomically
 
 PACKAGES = ("u2net-hf", "torch", "transformers", "pillow", "onnxruntime", "openvino", "scikit-image", "pysodmetrics")
 INTRODUCTION = """# Benchmarks

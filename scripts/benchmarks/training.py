@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from u2net_hf.memory import keep_freed_memory
-from u2net_hf.u2net.configuration_u2net import U2NetConfig
+from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
+from u2net_hf.utils.process import keep_freed_memory
 
 from .report import save
 from .timing import Side, Work, compare
@@ -60,7 +60,7 @@ def build_our_step(network: str, batch: int, steps: int, threads: int, checkpoin
 def _build_step(
     network: str, batch: int, steps: int, threads: int, fast: bool = False, checkpointing: bool = False
 ) -> Work:
-    from u2net_hf.u2net.modeling_u2net import U2NetForImageSegmentation
+    from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 
     torch.manual_seed(0)
     torch.set_num_threads(threads)
@@ -110,8 +110,8 @@ def build_authors_loader(data: str) -> Work:
 def build_our_loader(data: str) -> Work:
     """What `scripts/train_sod.py` makes of a photo and its mask."""
     from u2net_hf.data.transforms import authors_recipe
+    from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
     from u2net_hf.training.loader import MakeSaliencySample
-    from u2net_hf.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
 
     make_sample = MakeSaliencySample(U2NetImageProcessorPil(), authors_recipe(320), seed=0)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 CONFIGURATIONS = {"u2net": "U2NetConfig", "unet": "UNetConfig"}
-PIPELINE = f"{__package__}.u2net.pipeline_u2net"
+PIPELINE = f"{__package__}.models.u2net.pipeline_u2net"
 
 
 def register_when_needed() -> None:
@@ -58,10 +58,10 @@ def register_models() -> None:
     from transformers import AutoConfig, AutoModel, AutoModelForImageSegmentation, AutoModelForSemanticSegmentation
     from transformers.models.auto import modeling_auto
 
-    from .u2net.configuration_u2net import U2NetConfig
-    from .u2net.modeling_u2net import U2NetForImageSegmentation
-    from .unet.configuration_unet import UNetConfig
-    from .unet.modeling_unet import UNetForSemanticSegmentation
+    from .models.u2net.configuration_u2net import U2NetConfig
+    from .models.u2net.modeling_u2net import U2NetForImageSegmentation
+    from .models.unet.configuration_unet import UNetConfig
+    from .models.unet.modeling_unet import UNetForSemanticSegmentation
 
     for config, model in ((U2NetConfig, U2NetForImageSegmentation), (UNetConfig, UNetForSemanticSegmentation)):
         AutoConfig.register(config.model_type, config, exist_ok=True)
@@ -78,12 +78,12 @@ def register_image_processors() -> None:
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
     from transformers.utils import is_torchvision_available
 
-    from .u2net.configuration_u2net import U2NetConfig
-    from .u2net.image_processing_pil_u2net import U2NetImageProcessorPil
-    from .u2net.image_processing_u2net import U2NetImageProcessor
-    from .unet.configuration_unet import UNetConfig
-    from .unet.image_processing_pil_unet import UNetImageProcessorPil
-    from .unet.image_processing_unet import UNetImageProcessor
+    from .models.u2net.configuration_u2net import U2NetConfig
+    from .models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+    from .models.u2net.image_processing_u2net import U2NetImageProcessor
+    from .models.unet.configuration_unet import UNetConfig
+    from .models.unet.image_processing_pil_unet import UNetImageProcessorPil
+    from .models.unet.image_processing_unet import UNetImageProcessor
 
     for config, pil, torchvision in (
         (U2NetConfig, U2NetImageProcessorPil, U2NetImageProcessor),
@@ -98,7 +98,7 @@ def register_pipeline() -> None:
     from transformers.models.auto.modeling_auto import AutoModelForImageSegmentation
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .u2net.pipeline_u2net import BackgroundRemovalPipeline
+    from .models.u2net.pipeline_u2net import BackgroundRemovalPipeline
 
     PIPELINE_REGISTRY.register_pipeline(
         "background-removal",

@@ -7,10 +7,10 @@ from u2net_hf.data.pixels import OBJECT_ABOVE, as_mask
 SHAPE = np.array([[0, 1, 1], [0, 0, 1]], dtype=np.uint8)
 
 
-def palette_image(colours: list[tuple[int, int, int]]) -> Image.Image:
+def palette_image(colors: list[tuple[int, int, int]]) -> Image.Image:
     picture = Image.fromarray(SHAPE).convert("L")
     indexed = Image.frombytes("P", picture.size, picture.tobytes())
-    indexed.putpalette([value for colour in colours for value in colour])
+    indexed.putpalette([value for color in colors for value in color])
     return indexed
 
 
@@ -23,7 +23,7 @@ ENCODINGS = {
     "RGBA": Image.fromarray(SHAPE * 255).convert("RGBA"),
     "black and white palette": palette_image([(0, 0, 0), (255, 255, 255)]),
     "palette of 0 and 1": palette_image([(0, 0, 0), (1, 1, 1)]),
-    "colours of VOC": palette_image([(0, 0, 0), (128, 0, 0)]),
+    "colors of VOC": palette_image([(0, 0, 0), (128, 0, 0)]),
     "16 bits": Image.fromarray(SHAPE.astype(np.uint16) * 65535),
     "16 bits with 0/255": Image.fromarray(SHAPE.astype(np.uint16) * 255),
     "16 bits with 0/1": Image.fromarray(SHAPE.astype(np.uint16)),
@@ -40,11 +40,11 @@ def test_all_encodings_of_a_mask_mean_the_same(encoding: str) -> None:
     np.testing.assert_array_equal(np.asarray(as_mask(mask)), SHAPE * 255)
 
 
-def test_white_first_in_a_palette_stays_background_by_its_colour() -> None:
+def test_white_first_in_a_palette_stays_background_by_its_color() -> None:
     np.testing.assert_array_equal(np.asarray(as_mask(palette_image([(255,) * 3, (0,) * 3]))), (1 - SHAPE) * 255)
 
 
-def test_palette_with_fewer_colours_than_the_picture_uses() -> None:
+def test_palette_with_fewer_colors_than_the_picture_uses() -> None:
     assert as_mask(palette_image([(0, 0, 0)])).getextrema() == (0, 0)
     np.testing.assert_array_equal(np.asarray(as_mask(palette_image([(0, 0, 255)]))), SHAPE * 255)
 
@@ -56,8 +56,8 @@ def test_empty_and_full_masks() -> None:
 
 
 def test_threshold_is_that_of_the_official_tool() -> None:
-    grey = Image.fromarray(np.array([[0, 2, 127, 128, 129, 200, 255]], np.uint8))
-    assert (np.asarray(as_mask(grey)) > OBJECT_ABOVE).tolist() == [[False, False, False, False, True, True, True]]
+    gray = Image.fromarray(np.array([[0, 2, 127, 128, 129, 200, 255]], np.uint8))
+    assert (np.asarray(as_mask(gray)) > OBJECT_ABOVE).tolist() == [[False, False, False, False, True, True, True]]
 
 
 def test_soft_values_are_kept() -> None:

@@ -230,11 +230,11 @@ def test_changes_of_the_image_leave_mask_and_maps(change: Callable) -> None:
 def test_brightness_contrast_and_saturation() -> None:
     image = noise(30, 20)
     values = np.asarray(image, dtype=np.float64)
-    grey = np.asarray(image.convert("L"), dtype=np.float64)
+    gray = np.asarray(image.convert("L"), dtype=np.float64)
     expected = {
         ColorJitter(brightness=0.3): values * 1.3,
-        ColorJitter(contrast=0.3): round(grey.mean()) + 1.3 * (values - round(grey.mean())),
-        ColorJitter(saturation=0.3): grey[..., None] + 1.3 * (values - grey[..., None]),
+        ColorJitter(contrast=0.3): round(gray.mean()) + 1.3 * (values - round(gray.mean())),
+        ColorJitter(saturation=0.3): gray[..., None] + 1.3 * (values - gray[..., None]),
     }
     for jitter, wanted in expected.items():
         [changed] = jitter((image,), Fixed(1.0))  # type: ignore[arg-type]

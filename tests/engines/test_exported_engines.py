@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from huggingface_hub import constants
-
 from prediction_helpers import Pair, noise
 from tiny_models import tiny_unet_config
-from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil, export
+
+from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.engines import load_engine
 from u2net_hf.engines.interface import Engine
+from u2net_hf.engines.predict import saliency_maps
 from u2net_hf.engines.torch_engine import ModelEngine
-from u2net_hf.predict import saliency_maps
+from u2net_hf.onnx_export import export
 
 pytest_plugins = ["prediction_helpers"]
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import AutoModelForImageSegmentation
-
 from hub_server import Hub
 from prediction_helpers import Pair, noise
 from tiny_models import tiny_u2net_config
+from transformers import AutoModelForImageSegmentation
+
 from u2net_hf.engines import load_engine
 from u2net_hf.engines.model_files import find_model
-from u2net_hf.predict import saliency_maps
-from u2net_hf.u2net.modeling_u2net import U2NetForImageSegmentation
+from u2net_hf.engines.predict import saliency_maps
+from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 
 pytest_plugins = ["hub_fixtures", "prediction_helpers"]
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel, SegformerConfig, SegformerImageProcessorPil
-
 from prediction_helpers import Pair, noise
 from tiny_models import tiny_u2net_config, tiny_unet_config
+from transformers import PreTrainedModel, SegformerConfig, SegformerImageProcessorPil
+
 from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.engines import load_engine, torch_engine
+from u2net_hf.engines.predict import saliency_maps
 from u2net_hf.engines.torch_engine import ModelEngine, TorchEngine, choose_dtype, load_model, usable_device
-from u2net_hf.predict import saliency_maps
-from u2net_hf.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
-from u2net_hf.u2net.modeling_u2net import U2NetForImageSegmentation
+from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 
 pytest_plugins = ["prediction_helpers"]
 

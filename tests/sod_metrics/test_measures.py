@@ -113,7 +113,7 @@ def test_mae(levels: Array, mask: Array, scale: int) -> None:
     assert mae(Pair(as_map(levels, scale), mask)) == pytest.approx(np.abs(levels / 255 - mask).mean(), abs=1e-13)
 
 
-def test_mae_of_floats_is_not_quantised() -> None:
+def test_mae_of_floats_is_not_quantized() -> None:
     assert mae(Pair(np.full((5, 5), 0.001), np.zeros((5, 5), bool))) == pytest.approx(0.001, abs=1e-16)
 
 

@@ -89,7 +89,7 @@ def test_histogram_and_blocks_count_every_pixel_once() -> None:
     np.testing.assert_array_equal(Pair(levels, mask).histogram, expected)
 
     pair = Pair(levels, mask)
-    y, x = pair.centre
+    y, x = pair.center
     for histogram, block in zip(
         pair.block_histograms, (np.s_[:y, :x], np.s_[:y, x:], np.s_[y:, :x], np.s_[y:, x:]), strict=True
     ):

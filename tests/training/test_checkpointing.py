@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from transformers import AutoModelForImageSegmentation, get_scheduler
-
 from tiny_models import tiny_u2net_config
 from training_helpers import run_in_processes
+from transformers import AutoModelForImageSegmentation, get_scheduler
+
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
 from u2net_hf.training import checkpointing
 from u2net_hf.training.arguments import TrainingError

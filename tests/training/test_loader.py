@@ -10,8 +10,8 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from scipy import ndimage
-
 from training_helpers import drawn_corpus
+
 from u2net_hf import U2NetImageProcessorPil, UNetImageProcessorPil
 from u2net_hf.data.corpora import FEATURES
 from u2net_hf.data.transforms import Compose, authors_recipe, unet_recipe
@@ -158,8 +158,8 @@ def test_segmentation_sample() -> None:
 
 def test_segmentation_tiles_have_the_size_of_the_recipe() -> None:
     record = drawn_corpus(1, side=50)[0]
-    grey: dict[str, Any] = {"num_channels": 1}
-    make = MakeSegmentationSample(UNetImageProcessorPil(**grey), unet_recipe(36), seed=0)
+    gray: dict[str, Any] = {"num_channels": 1}
+    make = MakeSegmentationSample(UNetImageProcessorPil(**gray), unet_recipe(36), seed=0)
     sample = make(record, 0, 0)
     assert sample["pixel_values"].shape == (1, 36, 36)
     assert sample["labels"].shape == sample["loss_weights"].shape == (36, 36)

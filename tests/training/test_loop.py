@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_helpers import drawn_corpus, run_in_processes, tiny_training
 from transformers import AutoImageProcessor, AutoModelForImageSegmentation
 
-from training_helpers import drawn_corpus, run_in_processes, tiny_training
 from u2net_hf.training.arguments import EXIT_STOPPED
 from u2net_hf.training.loop import Training
 

@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from datasets import Dataset
 from PIL import Image
 from scipy import ndimage
-
 from tiny_models import tiny_unet_config
 from training_helpers import drawn_corpus
+
 from u2net_hf import U2NetImageProcessorPil, UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.data.corpora import FEATURES
 from u2net_hf.training.validation import (

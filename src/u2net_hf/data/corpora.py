@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, IterableDataset, Value
 from PIL import Image
 
-from ..images import to_rgb
+from ..images.files import to_rgb
 from .pairing import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, LeftOut, find_folders, find_usable, pair_files
 from .pixels import as_mask
 

@@ -3,7 +3,7 @@
 A transform takes the image, its mask and any further maps (a weight map, instance labels) as one tuple of Pillow
 images, and gives such a tuple back: `image, mask = recipe((image, mask), rng)`. Photos (mode RGB), soft masks (L) and
 float maps (F) are interpolated bilinearly; labels (I and all other modes) take the nearest value. The image stays
-8-bit: the image processor of the model scales and normalises it.
+8-bit: the image processor of the model scales and normalizes it.
 
 All randomness comes from `rng`. With `sample_generator` a sample is the same on one process and on many, in any order
 and after a resume.
@@ -51,7 +51,7 @@ def authors_recipe(resolution: int = 320) -> "Compose":
 
 
 def strong_recipe(resolution: int = 320) -> "Compose":
-    """A stronger recipe for photos: scale and proportions, flip, rotation, colour, blur and JPEG.
+    """A stronger recipe for photos: scale and proportions, flip, rotation, color, blur and JPEG.
 
     Args:
         resolution: Side of the output, a square.
@@ -69,9 +69,9 @@ def strong_recipe(resolution: int = 320) -> "Compose":
 
 
 def unet_recipe(
-    resolution: int, shift: float = 20, rotation: float = 180, elastic_std: float = 10, grey: float = 0.2
+    resolution: int, shift: float = 20, rotation: float = 180, elastic_std: float = 10, gray: float = 0.2
 ) -> "Compose":
-    """The recipe of U-Net (Ronneberger et al., 2015): shift, rotation, elastic deformation and grey value.
+    """The recipe of U-Net (Ronneberger et al., 2015): shift, rotation, elastic deformation and gray value.
 
     The image is sampled only once, where the output needs it; beyond its border it is mirrored. So the output may be
     a tile of a larger image, at a random place, or larger than the image.
@@ -81,15 +81,15 @@ def unet_recipe(
         shift: Largest shift in pixels of a tile that cannot move within the image.
         rotation: Largest rotation in degrees.
         elastic_std: Standard deviation in pixels of the displacements on the 3x3 grid; 0 for none.
-        grey: Largest relative change of brightness and of contrast.
+        gray: Largest relative change of brightness and of contrast.
     """
     deformation = RandomDeformation(resolution, shift=shift, rotation=rotation, elastic_std=elastic_std)
-    return Compose((deformation, ColorJitter(brightness=grey, contrast=grey)))
+    return Compose((deformation, ColorJitter(brightness=gray, contrast=gray)))
 
 
 @dataclass(frozen=True)
 class Compose:
-    """Several transforms, one after the other, on a mask that was made 8-bit grey, 0 to 255 (see `pixels.py`)."""
+    """Several transforms, one after the other, on a mask that was made 8-bit gray, 0 to 255 (see `pixels.py`)."""
 
     transforms: tuple[Transform, ...]
 
@@ -244,7 +244,7 @@ def sample_at(picture: Image.Image, rows: torch.Tensor, columns: torch.Tensor) -
 
     Args:
         picture: Of mode RGB, L or F (interpolated bilinearly) or I (nearest value).
-        rows: float32 `(H, W)`, in pixels, 0 is the centre of the first row.
+        rows: float32 `(H, W)`, in pixels, 0 is the center of the first row.
         columns: The same for columns.
 
     Returns:

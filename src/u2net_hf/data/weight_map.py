@@ -21,7 +21,7 @@ def weight_map(
 ) -> np.ndarray:
     """Compute the weight map from a mask of instances.
 
-    Distances are from pixel centre to the centre of the cell's nearest pixel, so the pixel beside a cell has distance
+    Distances are from pixel center to the center of the cell's nearest pixel, so the pixel beside a cell has distance
     1. The second term is for the background, which the gaps are made of; within cells, and where there are fewer than
     two cells, it is 0. It is left out where it is below 1e-8.
 

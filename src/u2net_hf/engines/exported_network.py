@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from .._version import __version__
-from ..checkpoints import resolve
+from ..weights.published import resolve
 from .model_files import ModelFiles, find_model
 
 FILE_NAMES = {"float32": ("fp32", "model.onnx"), "int8": ("int8", "model_quantized.onnx")}
@@ -54,7 +54,7 @@ def _export_once(files: ModelFiles, dtype: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(folder / ".lock"):
         if not path.is_file():  # another process may have made it meanwhile
-            from ..export import export_graph
+            from ..onnx_export.export import export_graph
 
             export_graph(resolve(files.name), path, precision)
             for other in folder.glob(f"{precision}-*.onnx"):

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from ..images import to_rgb
-from ..u2net.pixels_u2net import InputOptions, resize_map, stretch, to_pixel_values
+from ..images.files import to_rgb
+from ..models.u2net.pixels_u2net import InputOptions, resize_map, stretch, to_pixel_values
 
 DESCRIBED = ("size", "do_antialias", "do_scale_by_max")
 

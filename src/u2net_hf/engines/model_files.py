@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import resolve
-from ..u2net.pixels_u2net import InputOptions
+from ..models.u2net.pixels_u2net import InputOptions
+from ..weights.published import resolve
 
 WEIGHTS, CONFIG, PROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

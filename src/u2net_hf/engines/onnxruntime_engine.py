@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from ..u2net.pixels_u2net import InputOptions
+from ..models.u2net.pixels_u2net import InputOptions
 from .cpu import num_threads
 from .exported_network import find_exported
 from .interface import PixelEngine

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import openvino
 
-from ..u2net.pixels_u2net import InputOptions
+from ..models.u2net.pixels_u2net import InputOptions
 from .cpu import num_threads
 from .exported_network import find_exported
 from .interface import PixelEngine

@@ -28,7 +28,7 @@ EPS = float(np.finfo(np.float64).eps)
 def mae(pair: Pair) -> float:
     """Mean absolute error, mean |S - G|, in [0, 1], 0 is best (Perazzi et al., Saliency filters, CVPR 2012).
 
-    Float maps are not quantised.
+    Float maps are not quantized.
     """
     background, foreground = pair.sums
     return (background + pair.foreground - foreground) / pair.size
@@ -78,7 +78,7 @@ def s_measure(pair: Pair, alpha: float = 0.5) -> float:
 
     S_object compares S with 1 on the object and 1 - S with 1 beside it: 2 mean / (mean² + 1 + deviation), weighted by
     area. S_region is the structural similarity (SSIM) on the four blocks around the mask's centroid, weighted by area;
-    a block without pixels (a centroid in the last row or column) counts nothing. Float maps are not quantised.
+    a block without pixels (a centroid in the last row or column) counts nothing. Float maps are not quantized.
     """
     if pair.foreground in (0, pair.size):
         mean = sum(pair.sums) / pair.size
@@ -97,7 +97,7 @@ def weighted_f(pair: Pair) -> float:
 
     F of weighted true and false positives. The error |S - G| of an object pixel is at most its mean under a 7x7
     Gaussian with sigma 5, beyond the image being 0 as in the published code; the error of another pixel is weighted
-    by 2 - 0.5^(d / 5), d being its distance to the object. Float maps are not quantised. Needs SciPy, for its exact
+    by 2 - 0.5^(d / 5), d being its distance to the object. Float maps are not quantized. Needs SciPy, for its exact
     distance transform.
     """
     if not pair.foreground:
@@ -174,7 +174,7 @@ Moments = tuple[int, float, float]  # number of values, their mean, the sum of s
 def _block_moments(pair: Pair) -> list[list[Moments]]:
     """Moments of background and foreground in each of the four blocks."""
     if pair.map.dtype != np.uint8:
-        y, x = pair.centre
+        y, x = pair.center
         blocks = (np.s_[:y, :x], np.s_[:y, x:], np.s_[y:, :x], np.s_[y:, x:])
         sides = (~pair.mask, pair.mask)
         return [[_moments(pair.map[block][side[block]]) for side in sides] for block in blocks]
@@ -243,7 +243,7 @@ def _distance_transform(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDA
 def _dependent_errors(
     error: NDArray[np.float64], near: NDArray[np.int64], nearest: NDArray[np.int64], mask: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Errors of the object's pixels, made smaller where their neighbours do better."""
+    """Errors of the object's pixels, made smaller where their neighbors do better."""
     from scipy import ndimage
 
     flat = error.ravel()
@@ -264,7 +264,7 @@ def _bounding_box(where: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
 
 
 def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of the mask with a neighbour, up, down, left or right, outside it; there is nothing beyond the image."""
+    """Pixels of the mask with a neighbor, up, down, left or right, outside it; there is nothing beyond the image."""
     inside = mask.copy()
     inside[1:] &= mask[:-1]
     inside[:-1] &= mask[1:]

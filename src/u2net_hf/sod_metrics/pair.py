@@ -59,11 +59,11 @@ class Pair:
 
     @property
     def values(self) -> NDArray[np.float64]:
-        """The map as float64 in [0, 1], not quantised."""
+        """The map as float64 in [0, 1], not quantized."""
         return self.map / 255 if self.map.dtype == np.uint8 else self.map
 
     @cached_property
-    def centre(self) -> tuple[int, int]:
+    def center(self) -> tuple[int, int]:
         """Row and column behind the centroid of a mask that is not empty, where the S-measure cuts the image."""
         rows, columns = (self.mask.sum(axis=axis, dtype=np.uint32) for axis in (1, 0))
         y, x = (round(int(counts @ np.arange(counts.size)) / self.foreground) + 1 for counts in (rows, columns))
@@ -71,8 +71,8 @@ class Pair:
 
     @cached_property
     def block_histograms(self) -> NDArray[np.int64]:
-        """`histogram` of each of the four blocks around `centre`, int64 (4, 2, 256), row by row."""
-        y, x = self.centre
+        """`histogram` of each of the four blocks around `center`, int64 (4, 2, 256), row by row."""
+        y, x = self.center
         joint = self._joint_levels()
         joint[:y, x:] += 512
         joint[y:] += 1024
@@ -117,7 +117,7 @@ class Pair:
         return self.overlap(min(2 * mean, 1.0))
 
     def binarise(self, threshold: float) -> NDArray[np.bool_]:
-        """Where the map is at least `threshold`, a number in [0, 1]; nothing is quantised for it."""
+        """Where the map is at least `threshold`, a number in [0, 1]; nothing is quantized for it."""
         level = _level(threshold)
         return self.map >= (level if self.map.dtype == np.uint8 else threshold)
 
@@ -141,7 +141,7 @@ def to_array(image: Any) -> NDArray[Any]:
     """Array of a numpy array, a torch tensor, a PIL image or nested lists.
 
     Tensors are moved to the CPU once; half precision, which numpy may not know, becomes float32. PIL images of any
-    8-bit mode become grey.
+    8-bit mode become gray.
     """
     if hasattr(image, "detach"):
         image = image.detach()

@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from transformers import HfArgumentParser
 
-from ..memory import keep_freed_memory
+from ..utils.process import keep_freed_memory
 
 # What a process that was asked to stop (SIGTERM, a pre-empted node) and saved its state exits with: 128 + SIGTERM.
 EXIT_STOPPED = 143

@@ -44,7 +44,7 @@ class MakeSaliencySample:
     seed: int
 
     def __call__(self, record: Mapping[str, Any], epoch: int, index: int) -> Sample:
-        """Transform image and mask, then scale and normalise the image."""
+        """Transform image and mask, then scale and normalize the image."""
         rng = sample_generator(self.seed, epoch, index)
         image, mask = self.recipe((record["image"], record["mask"]), rng)
         pixels = self.image_processor(image, do_resize=False, return_tensors="pt")["pixel_values"][0]
@@ -67,7 +67,7 @@ class MakeSegmentationSample:
     gap_width: float = 5.0
 
     def __call__(self, record: Mapping[str, Any], epoch: int, index: int) -> Sample:
-        """Transform image, mask and weight map, then scale and normalise the image."""
+        """Transform image, mask and weight map, then scale and normalize the image."""
         rng = sample_generator(self.seed, epoch, index)
         cells = np.asarray(as_mask(record["mask"])) > OBJECT_ABOVE
         weights = _weight_map(cells.tobytes(), cells.shape, self.gap_weight, self.gap_width)

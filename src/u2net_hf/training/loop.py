@@ -28,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from ..files import write_atomically
+from ..utils.files import write_atomically
 from .arguments import TrainingArguments, TrainingError, TrainingStopped
 from .checkpointing import (
     TrainingState,

@@ -1,0 +1,95 @@
+"""The verb `u2net-hf push`: a model, the metric, a data set or the demo to the Hugging Face Hub.
+
+With --dry-run the folder that would be uploaded is written, and nothing is uploaded. An upload is one commit: the Hub
+has all of it or nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Publish a model, the metric, a data set or the demo on the Hub.")
+
+Repository = Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository on the Hub.")]
+Private = Annotated[bool, typer.Option("--private", help="Make a new repository private.")]
+Token = Annotated[str | None, typer.Option("--token", help="Token of the Hub.", show_default=False)]
+DryRun = Annotated[
+    Path | None, typer.Option("--dry-run", metavar="FOLDER", help="Write this new folder, and upload nothing.")
+]
+
+
+@app.command()
+def model(
+    source: Annotated[str, typer.Argument(help="A published name (u2netp), a folder, or a Hub id.")],
+    repo_id: Repository,
+    results: Annotated[
+        Path | None,
+        typer.Option("--results", help="Results of evaluate_sod.py for this model. Without: not measured."),
+    ] = None,
+    example: Annotated[
+        list[Path] | None, typer.Option("--example", help="A photo to show on the card; may be repeated.")
+    ] = None,
+    onnx: Annotated[Path | None, typer.Option("--onnx", help="A folder of `u2net-hf export`, to go along.")] = None,
+    license: Annotated[
+        str | None, typer.Option("--license", help="License of the weights; known for published names.")
+    ] = None,
+    training_data: Annotated[
+        str | None, typer.Option("--training_data", help="What it was trained on, under which terms.")
+    ] = None,
+    description: Annotated[str | None, typer.Option("--description", help="What it finds, in a sentence.")] = None,
+    launch: Annotated[str | None, typer.Option("--launch", help="The command that trained it.")] = None,
+    private: Private = False,
+    token: Token = None,
+    dry_run: DryRun = None,
+) -> None:
+    """A model with its code, and a card filled from what was measured."""
+    from ..hub import publish as hub
+
+    where = hub.publish_model(
+        source,
+        repo_id,
+        results=results,
+        examples=example or [],
+        onnx=onnx,
+        license=license,
+        training_data=training_data,
+        description=description,
+        launch=launch,
+        private=private,
+        token=token,
+        dry_run=dry_run,
+    )
+    print(where)
+
+
+@app.command()
+def metric(repo_id: Repository, private: Private = False, token: Token = None, dry_run: DryRun = None) -> None:
+    """`sod_metrics` as a Space, for `evaluate.load("USER/sod_metrics")`."""
+    from ..hub import publish as hub
+
+    print(hub.publish_metric(repo_id, private=private, token=token, dry_run=dry_run))
+
+
+@app.command()
+def dataset(
+    source: Annotated[Path, typer.Argument(help="A folder that prepare_corpus.py has made.")],
+    repo_id: Repository,
+    private: Private = False,
+    token: Token = None,
+    dry_run: DryRun = None,
+) -> None:
+    """A prepared corpus with its card."""
+    from ..hub import publish as hub
+
+    print(hub.publish_dataset(source, repo_id, private=private, token=token, dry_run=dry_run))
+
+
+@app.command()
+def space(repo_id: Repository, private: Private = False, token: Token = None, dry_run: DryRun = None) -> None:
+    """The demo, a Gradio Space with this package in it."""
+    from ..hub import publish as hub
+
+    print(hub.publish_space(repo_id, private=private, token=token, dry_run=dry_run))

@@ -1,0 +1,1 @@
+"""Models and maps measured on corpora: results, tables, curves."""

@@ -1,0 +1,157 @@
+"""Score a model, or a folder of saliency maps, on corpora of photos with masks.
+
+Maps are scored as the 8-bit pictures that `save_maps` writes, at the size of their masks: a folder of saved maps gets
+the same numbers as the model that made them. With several processes each takes every n-th image, and sums are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ..engines.predict import predict_batch
+from ..images.files import mask_image, save_image
+from ..sod_metrics import Pair, SODMetrics, mae
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from datasets import Dataset
+
+    from ..engines.interface import Engine
+
+Row = Mapping[str, Any]
+MapSource = Callable[[Sequence[Row]], list[Image.Image]]
+"""From rows of a corpus to their saliency maps, mode "L", each of its mask's size."""
+
+
+@dataclass(frozen=True)
+class ModelMaps:
+    """The maps that a model predicts.
+
+    Args:
+        engine: The model, as from [`u2net_hf.engines.load_engine`].
+        do_min_max: Whether to stretch each map to [0, 1], as the authors do.
+    """
+
+    engine: Engine
+    do_min_max: bool = False
+
+    def __call__(self, rows: Sequence[Row]) -> list[Image.Image]:
+        """Predict the maps of some rows as one batch."""
+        sizes = [(row["mask"].height, row["mask"].width) for row in rows]
+        maps = predict_batch([row["image"] for row in rows], self.engine, self.do_min_max, sizes)
+        return [mask_image(saliency) for saliency in maps]
+
+    @property
+    def variant(self) -> dict[str, Any]:
+        """How the maps are made, for the results."""
+        return {**self.engine.variant, "do_min_max": self.do_min_max}
+
+
+@dataclass(frozen=True)
+class FolderMaps:
+    """Maps that lie in a folder, under the names of their photos.
+
+    Args:
+        folder: The folder; a map is found by the name of its photo without suffix, in the same sub-folder or in none.
+    """
+
+    folder: Path
+    paths: dict[str, Path] = field(init=False, default_factory=dict)
+    variant = {"maps": "from files"}
+
+    def __post_init__(self) -> None:
+        from ..images.files import find_images
+
+        for path in find_images(self.folder):
+            self.paths[path.relative_to(self.folder).with_suffix("").as_posix()] = path
+
+    def __call__(self, rows: Sequence[Row]) -> list[Image.Image]:
+        """Read the maps of some rows; one of another size than its mask is resized bilinearly."""
+        from ..images.files import open_image
+
+        maps = [open_image(self._path(row["name"])).convert("L") for row in rows]
+        pairs = zip(maps, (row["mask"].size for row in rows), strict=True)
+        return [one if one.size == size else one.resize(size, Image.Resampling.BILINEAR) for one, size in pairs]
+
+    def check(self, names: Sequence[str]) -> None:
+        """See that every photo has its map.
+
+        Raises:
+            ValueError: If not; the message names the photos.
+        """
+        missing = [name for name in names if not {name, Path(name).name} & self.paths.keys()]
+        if missing:
+            raise ValueError(f"{self.folder}: no map for {len(missing)} of {len(names)} photos: {', '.join(missing)}")
+
+    def _path(self, name: str) -> Path:
+        return self.paths.get(name) or self.paths[Path(name).name]
+
+
+@dataclass(frozen=True)
+class CorpusEvaluation:
+    """The outcome of [`evaluate_corpus`]: the summed statistics, and the error of each image for a contact sheet.
+
+    Attributes:
+        metrics: The accumulator, with the images of all processes.
+        errors: Mean absolute error of each image, `(images,)`.
+    """
+
+    metrics: SODMetrics
+    errors: np.ndarray
+
+
+def evaluate_corpus(
+    corpus: Dataset,
+    maps: MapSource,
+    accelerator: Accelerator,
+    *,
+    batch_size: int = 1,
+    save_maps: Path | None = None,
+    title: str = "",
+) -> CorpusEvaluation:
+    """Score the maps of a corpus, each process its share of the images.
+
+    Args:
+        corpus: Columns `image`, `mask` and `name`, as [`load_corpus`] gives them.
+        maps: A [`ModelMaps`] or [`FolderMaps`].
+        accelerator: Tells which process this is, and adds up the sums.
+        batch_size: How many images are given to `maps` at once.
+        save_maps: Folder to write the scored maps to, as 8-bit PNG.
+        title: What the progress bar says.
+
+    Returns:
+        The same in every process, to the last bit, however many there are.
+
+    Raises:
+        ValueError: If a picture cannot be read or predicted; the message names it.
+    """
+    import torch
+    from tqdm import tqdm
+
+    metrics, errors = SODMetrics(), torch.zeros(len(corpus), dtype=torch.float64)
+    share = range(accelerator.process_index, len(corpus), accelerator.num_processes)
+    hidden = None if accelerator.is_main_process else True
+    with tqdm(total=len(share), desc=title, unit="image", disable=hidden) as progress:
+        for indices, rows in _batches(corpus, share, batch_size):
+            for index, row, saliency in zip(indices, rows, maps(rows), strict=True):
+                metrics.update([saliency], [row["mask"]])
+                errors[index] = mae(Pair(saliency, row["mask"]))
+                if save_maps is not None:
+                    save_image(saliency, save_maps / f"{row['name']}.png")
+            progress.update(len(rows))
+    if accelerator.num_processes > 1:
+        metrics.load_state(accelerator.reduce(metrics.state(accelerator.device), "sum"))
+        errors = accelerator.reduce(errors.to(accelerator.device), "sum").cpu()
+    return CorpusEvaluation(metrics, errors.numpy())
+
+
+def _batches(corpus: Dataset, indices: range, size: int) -> Iterator[tuple[range, list[Row]]]:
+    for start in range(0, len(indices), size):
+        batch = indices[start : start + size]
+        yield batch, [corpus[index] for index in batch]

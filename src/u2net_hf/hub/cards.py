@@ -1,0 +1,183 @@
+"""The READMEs of what goes to the Hub: templates filled from what is known and measured, never from what is hoped.
+
+The templates lie in `hub_cards/`, are Markdown with Jinja's `{{ names }}`, and are readable as they stand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._version import __version__
+from ..evaluation.results import MEASURES, Results, one_line, results_table
+from ..utils.resources import find_template
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetCardData, EvalResult
+
+
+def fill_template(name: str, **values: Any) -> str:
+    """Fill a template; a name in it without a value is an error."""
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(find_template(name).read_text(encoding="utf-8")).render(values)
+
+
+def measured_note(results: Results) -> str:
+    """When and with what the scores were measured, in a sentence."""
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    return f"Measured on {results.date[:10]} with {versions}; every number is in `results.json`."
+
+
+def model_index(results: Results) -> list[EvalResult]:
+    """The scores as the metadata (`model-index`) from which the Hub shows numbers beside a model."""
+    from huggingface_hub import EvalResult
+
+    return [
+        EvalResult(
+            task_type="image-segmentation",
+            task_name="Salient object detection",
+            # The Hub wants an identifier: a data set of the Hub, or letters, digits and hyphens.
+            dataset_type=_identifier(score.name),
+            dataset_name=score.name,
+            dataset_split=score.split,
+            metric_type=name,
+            metric_name=MEASURES.get(name, name).rstrip(" ↑↓"),
+            metric_value=round(value, 4),
+            metric_args=dict(score.variant) or None,
+        )
+        for score in results.data
+        for name, value in score.metrics.items()
+    ]
+
+
+def _identifier(name: str) -> str:
+    if re.fullmatch(r"[\w-]+/[\w.-]+", name, re.ASCII):
+        return name
+    return re.sub(r"[^\w-]+", "-", name, flags=re.ASCII).strip("-").lower() or "local"
+
+
+def license_metadata(license: str) -> tuple[str, str | None]:
+    """A license as the Hub's metadata has it: its identifier, or "other" and a name.
+
+    Args:
+        license: An SPDX identifier ("Apache-2.0") or a text.
+    """
+    if re.fullmatch(r"[A-Za-z0-9.+-]+", license):
+        return license.lower(), None
+    return "other", _identifier(license)[:60].strip("-")
+
+
+def describe_model(model: Any, image_processor: Any) -> dict[str, Any]:
+    """What the template of a model asks for and the model itself tells.
+
+    Args:
+        model: A [`U2NetForImageSegmentation`] or a [`UNetForSemanticSegmentation`].
+        image_processor: Its image processor.
+    """
+    config = model.config
+    family = config.model_type
+    colors = {1: "Gray", 3: "RGB"}.get(config.num_channels, f"{config.num_channels}-channel")
+    size = image_processor.size
+    shape = f"{size['height']}x{size['width']}" if image_processor.do_resize and size else "its own size"
+    labels = ", ".join(config.id2label[label] for label in sorted(config.id2label))
+    is_soft_map = family == "u2net" and config.out_channels == 1
+    network = _u2net_name(config) if family == "u2net" else f"U-Net with {len(config.hidden_sizes)} scales"
+    without = "its BatchNorms folded into the convolutions" if family == "u2net" else "no BatchNorm"
+    tasks = {
+        "u2net": "Finds what stands out in a photo, and cuts it out.",
+        "unet": f"Labels every pixel of an image: {labels}.",
+    }
+    return {
+        "family": family,
+        "description": tasks[family],
+        "network": network if config.use_batch_norm else f"{network}, {without}",
+        "num_parameters": model.num_parameters(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "input": f"{colors} image of any size, which the image processor brings to {shape}",
+        "input_size": shape,
+        "output": "A soft map in [0, 1] of the image's size" if is_soft_map else f"A label for each pixel: {labels}",
+        "training_data": "not stated",
+        "launch": None,
+    }
+
+
+def _u2net_name(config: Any) -> str:
+    """U²-Net, U²-Net† or a network with other stages."""
+    stages = (config.encoder_stages, config.decoder_stages)
+    for name, known in (("U²-Net", type(config)()), ("U²-Net†", type(config).small())):
+        if stages == (known.encoder_stages, known.decoder_stages):
+            return name
+    return f"U²-Net with {len(config.encoder_stages)} stages of its own"
+
+
+def model_card(folder: Path, repo_id: str, results: Results | None, described: Mapping[str, Any]) -> str:
+    """The README of a model.
+
+    Args:
+        folder: What will be published: weights, pictures and ONNX files are looked up in it.
+        repo_id: Its repository.
+        results: What was measured, if anything.
+        described: The values of [`describe_model`], with license, training_data and what else is known.
+    """
+    from huggingface_hub import ModelCardData
+
+    onnx = [path.name for path in sorted(folder.glob("onnx/*.onnx"))]
+    pictures = [f"images/{path.name}" for path in sorted(folder.glob("images/*"))]
+    title = repo_id.rpartition("/")[2]
+    tags = {
+        "u2net": ["u2net", "salient-object-detection", "background-removal"],
+        "unet": ["unet", "semantic-segmentation"],
+    }[described["family"]]
+    license_id, license_name = license_metadata(described["license"])
+    metadata = ModelCardData(
+        license=license_id,
+        license_name=license_name,
+        library_name="transformers",
+        pipeline_tag="image-segmentation",
+        tags=[*tags, *(["onnx", "transformers.js"] if onnx else [])],
+        model_name=title,
+        eval_results=model_index(results) if results else None,
+    )
+    texts = {name: one_line(value) if isinstance(value, str) else value for name, value in described.items()}
+    return fill_template(
+        "model/README.md",
+        **texts | {"launch": described["launch"]},
+        metadata=metadata.to_yaml(),
+        title=title,
+        repo_id=repo_id,
+        megabytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6,
+        onnx=onnx,
+        pictures=[path for path in pictures if path.startswith("images/example-")],
+        curves=[path for path in pictures if not path.startswith("images/example-")],
+        table=results_table(results.data) if results else "",
+        measured_note=measured_note(results) if results else "",
+        version=__version__,
+    )
+
+
+def dataset_card(metadata: DatasetCardData, *, location: str, source: str) -> str:
+    """The README of a data set of images and masks.
+
+    Args:
+        metadata: Its front matter, with `dataset_info` (name, pairs and bytes of each split), `pretty_name` and
+            `license`.
+        location: What `load_dataset` is to be called with.
+        source: What it was made from.
+    """
+    splits = [
+        {"name": split["name"], "pairs": split["num_examples"], "megabytes": split["num_bytes"] / 1e6}
+        for split in metadata["dataset_info"]["splits"]
+    ]
+    return fill_template(
+        "dataset/README.md",
+        metadata=metadata.to_yaml(),
+        title=metadata["pretty_name"],
+        license=metadata["license"],
+        splits=splits,
+        location=location,
+        source=source,
+    )

@@ -1,0 +1,1 @@
+"""The networks, a folder each: configuration, network, image processing, pipeline."""

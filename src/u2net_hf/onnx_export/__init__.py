@@ -1,0 +1,1 @@
+"""Networks as ONNX files, for ONNX Runtime, OpenVINO and transformers.js."""

@@ -1,0 +1,1 @@
+"""From a photo to its cut-out."""

@@ -1,0 +1,109 @@
+"""Where the result of each image goes: decided, and checked for losses, before any work is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..images.files import WRITE_FORMATS, find_images, format_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image file and the file that its result goes to."""
+
+    source: Path
+    destination: Path
+
+
+def plan_outputs(
+    inputs: Sequence[str | Path], output: str | Path | None = None, *, suffix: str = ".png", tag: str = "cut-out"
+) -> list[Job]:
+    """Decide where the result of each image goes, before any work is done.
+
+    Without `output`, results lie beside the images: photo.jpg gives photo.cut-out.png, and results of an earlier run
+    among the inputs are left out. One image and an `output` with a suffix: that file. Else `output` is a folder;
+    images go straight into it, a folder's images keep their sub-folders (under the folder's own name if there are
+    several inputs). An output folder inside an input folder is not read as input.
+
+    Args:
+        inputs: Image files and folders (searched with [`find_images`]).
+        output: A file, or a folder that need not exist; a name without suffix or with a final slash is a folder.
+        suffix: Format of the results, where `output` does not name a file.
+        tag: What the names of results beside the images get before their suffix.
+
+    Raises:
+        ValueError: If there is nothing to do, two images would be written to one file, a result would replace an
+            input, or a format cannot be written.
+    """
+    sources = [Path(source) for source in inputs]
+    format_of(f"*{suffix}")
+    if not sources:
+        raise ValueError("no input: name an image or a folder of images")
+    if output is None:
+        jobs = _beside(sources, f".{tag}{suffix}")
+    elif len(sources) == 1 and not sources[0].is_dir() and _names_a_file(output):
+        format_of(output)
+        jobs = [Job(sources[0], Path(output))]
+    else:
+        jobs = _into_folder(sources, output, suffix)
+    jobs = list(dict.fromkeys(jobs))
+    _refuse_losses(jobs)
+    return jobs
+
+
+def _names_a_file(output: str | Path) -> bool:
+    return bool(Path(output).suffix) and not str(output).endswith(("/", os.sep)) and not os.path.isdir(output)
+
+
+def _beside(sources: list[Path], ending: str) -> list[Job]:
+    for source in sources:
+        if source.is_dir():
+            raise ValueError(f"{source}: is a folder; name a folder for its results too")
+    jobs = [Job(source, source.with_name(source.stem + ending)) for source in sources]
+    earlier_results = {job.destination for job in jobs}
+    return [job for job in jobs if job.source not in earlier_results]
+
+
+def _into_folder(sources: list[Path], output: str | Path, suffix: str) -> list[Job]:
+    folder = Path(output)
+    if folder.is_file() or (folder.suffix.lower() in WRITE_FORMATS and _names_a_file(output)):
+        raise ValueError(f"{output}: names a file, where a folder is needed for the results")
+    jobs = []
+    for source in sources:
+        if source.is_dir():
+            target = folder / source.resolve().name if len(sources) > 1 else folder
+            images = _images_outside(source, folder)
+            jobs += [Job(image, target / image.relative_to(source).with_suffix(suffix)) for image in images]
+        else:
+            jobs.append(Job(source, folder / f"{source.stem}{suffix}"))
+    return jobs
+
+
+def _images_outside(source: Path, output: Path) -> list[Path]:
+    """The images of an input folder without those in the output folder."""
+    source_root, output_root = source.resolve(), output.resolve()
+    if output_root == source_root:
+        raise ValueError(f"{output}: results would mix with the images there; name another folder for them")
+    images = find_images(source)
+    if output_root.is_relative_to(source_root):
+        images = [image for image in images if not image.resolve().is_relative_to(output_root)]
+    if not images:
+        raise ValueError(f"{source}: no images there (known by their suffixes, such as .jpg, .png, .webp)")
+    return images
+
+
+def _refuse_losses(jobs: list[Job]) -> None:
+    """Raise if a result would replace an input or another result."""
+    sources = {job.source.resolve() for job in jobs}
+    first: dict[str, Path] = {}
+    for job in jobs:
+        destination = job.destination.resolve()
+        if destination in sources:
+            raise ValueError(f"{job.destination}: the result of {job.source} would replace an input")
+        other = first.setdefault(os.path.normcase(destination), job.source)
+        if other != job.source:
+            both = f"{other} and {job.source}"
+            raise ValueError(f"{both} would both be written to {job.destination}; rename one or do them apart")

@@ -1,0 +1,1 @@
+"""What every room may use: files written whole, the console, the process, packaged files."""

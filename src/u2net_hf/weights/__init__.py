@@ -1,0 +1,1 @@
+"""Weights: the published ones, those to convert."""

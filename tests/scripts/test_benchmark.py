@@ -1,0 +1,181 @@
+"""The benchmark script: what is measured, how it is written, and every verb that needs no weights."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_script import run_script
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two images with masks and maps."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        for kind, shape in (("images", (30, 40, 3)), ("masks", (30, 40)), ("maps", (30, 40))):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+            if kind == "masks":
+                pixels = np.where(pixels > 127, 255, 0).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / kind / f"{name}.png")
+    return tmp_path
+
+
+def sleeper(seconds: float) -> Callable[[], None]:
+    return lambda: time.sleep(seconds)
+
+
+def hoarder(megabytes: int) -> Callable[[], object]:
+    return lambda: np.ones(megabytes * 2**20, np.uint8)
+
+
+def failer() -> Callable[[], None]:
+    raise ValueError("no such thing")
+
+
+def reporter(wall: float) -> Callable[[], object]:
+    from benchmarks.timing import Usage
+
+    return lambda: Usage(wall, wall / 2, 7.0)
+
+
+def test_sides_are_compared_with_the_first() -> None:
+    from benchmarks.timing import Side, compare
+
+    row = compare("work", [Side("slow", reporter, (0.2,)), Side("fast", reporter, (0.05,), 2.0)], rounds=3, items=2)
+    slow, fast = row["sides"]
+    assert (row["work"], row["items"], row["rounds"]) == ("work", 2, 3)
+    assert (slow["median_ms"], slow["min_ms"], slow["max_ms"], slow["cpu_ms"]) == (100, 100, 100, 50)
+    assert (slow["ratio"], fast["ratio"], fast["goal"], fast["peak_mb"]) == (1, 4, 2.0, 7.0)
+
+
+def test_time_and_memory_are_those_of_the_side() -> None:
+    from benchmarks.timing import Side, compare
+
+    asleep, big = compare("work", [Side("asleep", sleeper, (0.2,)), Side("big", hoarder, (300,))], rounds=1)["sides"]
+    assert asleep["median_ms"] >= 200
+    assert asleep["cpu_ms"] < asleep["median_ms"]
+    assert big["peak_mb"] > asleep["peak_mb"] + 250
+
+
+def test_a_side_that_fails_says_why() -> None:
+    from benchmarks.timing import Side, compare
+
+    with pytest.raises(RuntimeError, match="broken: ValueError: no such thing"):
+        compare("failing", [Side("fine", sleeper, (0.0,)), Side("broken", failer)], rounds=1)
+
+
+def test_sections_are_updated_one_by_one(tmp_path: Path) -> None:
+    from benchmarks.report import save
+
+    output = tmp_path / "docs" / "speed.md"
+    side = {"name": "ours", "median_ms": 1234.5, "min_ms": 1200, "max_ms": 1300, "cpu_ms": 2000, "ratio": 1.25}
+    row = {"work": "racing", "items": 1, "rounds": 4, "sides": [side | {"goal": 1.5, "peak_mb": 321.4}]}
+    save(output, "training", "Later", [row], ["A note."])
+    save(output, "model", "Sooner", [row])
+    save(output, "model", "Sooner", [row | {"work": "running"}])
+    page = output.read_text()
+    assert [line for line in page.splitlines() if line.startswith("#")] == [
+        *("# Benchmarks", "## Sooner", "### running", "## Later", "### racing")
+    ]
+    assert "| ours | 1234 | 1200-1300 | 2000 | 1.25 | 1.5, missed by 0.25 | 321 |" in page
+    assert "A note." in page
+    sections = json.loads(output.with_suffix(".json").read_text())
+    assert set(sections) == {"model", "training"}
+    assert sections["training"]["rows"] == [row]
+    assert "torch" in sections["model"]["versions"]
+
+
+def test_metrics(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import metrics
+    from benchmarks.timing import Side
+
+    try:
+        metrics.import_pysodmetrics()
+    except ImportError as error:
+        pytest.skip(f"needs PySODMetrics: {error}")
+
+    def compare(work: str, sides: list[Side], rounds: int, items: int) -> dict:
+        """Run each side once, here."""
+        assert all(side.build(*side.arguments)() for side in sides)
+        return {"work": work, "items": items, "rounds": rounds, "sides": []}
+
+    monkeypatch.setattr(metrics, "compare", compare)
+    output = tmp_path / "new" / "page.md"
+    options = ["--masks", folder / "masks", "--maps", folder / "maps", "--rounds", 1, "--output", output]
+    assert not run_script("benchmark.py", "metrics", *options)
+    rows = json.loads(output.with_suffix(".json").read_text())["metrics"]["rows"]
+    assert [row["items"] for row in rows] == [2, 2, 2, 2]
+    shown = capsys.readouterr().out
+    assert all(row["work"] in shown for row in rows)
+
+
+def test_folders_without_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_script("benchmark.py", "metrics", "--masks", tmp_path, "--maps", tmp_path)
+    assert "namesake" in capsys.readouterr().err
+
+
+def test_unknown_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_script("benchmark.py", "model", "--network", "u3net")
+    assert "u2netp, u2net, got u3net" in capsys.readouterr().err
+
+
+def test_the_loaders(folder: Path) -> None:
+    pytest.importorskip("skimage")
+    from benchmarks.training import build_authors_loader, build_our_loader
+
+    build_our_loader(str(folder))()
+    assert build_authors_loader(str(folder))() == 4  # two images, two masks
+
+
+def test_the_steps_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiny_models import tiny_u2net_config
+
+    from benchmarks import training
+
+    monkeypatch.setattr(training, "CROP", 16)
+    monkeypatch.setattr(training, "CONFIGS", {"tiny": tiny_u2net_config})
+    monkeypatch.setattr(training, "keep_freed_memory", lambda: True)  # it would last for the other tests
+    training.build_authors_step("tiny", 2, 1, 1)()
+    training.build_our_step("tiny", 2, 1, 1, True)()
+
+
+def test_a_command_starts_without_earlier_results(tmp_path: Path) -> None:
+    from benchmarks.commands import build_command
+
+    results = tmp_path / "results"
+    (results / "old").mkdir(parents=True)
+    code = f"import os; assert os.environ['ANIMAL'] == 'cat'; os.mkdir({str(results)!r}); bytearray(200 * 2**20)"
+    usage = build_command([sys.executable, "-c", code], {"ANIMAL": "cat"}, results)()
+    assert list(tmp_path.rglob("*")) == [results]
+    assert usage.wall > 0
+    assert 200 < usage.peak_mb < 300  # that of the command, not of this process
+    with pytest.raises(RuntimeError, match=r"(?s)failed: .*AssertionError"):
+        build_command([sys.executable, "-c", code], {"ANIMAL": "dog"}, results)()
+
+
+def test_a_server_does_one_photo_at_a_time(tmp_path: Path) -> None:
+    from benchmarks.commands import build_server
+
+    code = "import sys, time\ndef work(source, target): time.sleep(0.1); open(target, 'a').write(source + sys.argv[1])"
+    work = build_server(sys.executable, code, ["!"], {}, Path("photo"), tmp_path / "cut-out")
+    usages = [work(), work()]
+    assert (tmp_path / "cut-out").read_text() == "photo!photo!"
+    assert all(usage.cpu < 0.1 <= usage.wall for usage in usages)
+
+
+def test_photos_are_the_same_each_time(tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    from benchmarks.photos import make_photos
+
+    first, second = (make_photos(tmp_path / name, [0.1, 0.2]) for name in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    with Image.open(first[1]) as photo:
+        assert abs(photo.width * photo.height - 200_000) < 1000

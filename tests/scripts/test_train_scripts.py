@@ -1,0 +1,167 @@
+"""Tests of scripts/train_sod.py and train_unet.py: the command lines, from a folder of files to a saved model."""
+
+import os
+import re
+import runpy
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import tiny_u2net_config
+from training_helpers import drawn_corpus, run_in_processes
+from transformers import AutoImageProcessor, AutoModelForImageSegmentation
+
+from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
+from u2net_hf.training import loop as training_module
+from u2net_hf.training.arguments import EXIT_STOPPED
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    for split, number in (("train", 6), ("validation", 3)):
+        for record in drawn_corpus(number, side=40):
+            for column in ("image", "mask"):
+                file = folder / split / f"{column}s" / f"{record['name']}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                record[column].save(file)
+    return folder
+
+
+@pytest.fixture
+def folded(tmp_path: Path) -> Path:
+    """A saved network like the published ones: BatchNorm folded into the convolutions."""
+    folder = tmp_path / "folded"
+    torch.manual_seed(0)
+    U2NetForImageSegmentation(tiny_u2net_config(use_batch_norm=False)).save_pretrained(folder)
+    U2NetImageProcessorPil().save_pretrained(folder)
+    return folder
+
+
+def run(script: str, log: Path, *arguments: Any) -> int:
+    """Run a script in a process of its own; give its status."""
+
+    def start() -> None:
+        training_module.save_curves = lambda log, path: None
+        sys.argv = [script, *map(str, arguments)]
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+
+    [status] = run_in_processes(start, log)
+    return status
+
+
+SMALL = ("--max_train_steps", 2, "--per_device_train_batch_size", 2, "--validation_steps", 2)
+
+
+def test_train_sod_from_scratch(tmp_path: Path, corpus: Path) -> None:
+    output, log = tmp_path / "run", tmp_path / "log"
+    options = ("--config", "u2netp", "--resolution", 32, "--recipe", "strong", *SMALL)
+    assert run("train_sod.py", log, "--dataset_name", corpus, "--output_dir", output, *options) == 0, log.read_text()
+    model = AutoModelForImageSegmentation.from_pretrained(output)
+    assert model.num_parameters() == 1_131_181
+    assert AutoImageProcessor.from_pretrained(output).size == {"height": 32, "width": 32}
+
+
+def test_train_sod_goes_on_from_folded_weights(tmp_path: Path, corpus: Path, folded: Path) -> None:
+    """With a vanishing learning rate the fine-tuned network still predicts what the folded one does."""
+    output, log = tmp_path / "run", tmp_path / "log"
+    options = ("--model_name_or_path", folded, "--resolution", 32, "--learning_rate", 1e-30, *SMALL)
+    assert run("train_sod.py", log, "--dataset_name", corpus, "--output_dir", output, *options) == 0, log.read_text()
+    before, after = (AutoModelForImageSegmentation.from_pretrained(path).eval() for path in (folded, output))
+    assert after.config.use_batch_norm
+    processor, photos = AutoImageProcessor.from_pretrained(output), list(drawn_corpus(4)["image"])
+    pixels = processor(photos, return_tensors="pt").pixel_values
+    with torch.no_grad():
+        difference = (after(pixels).logits - before(pixels).logits).abs().max()
+        spread = before(pixels).logits.std()
+    assert difference < 0.2 * spread  # the statistics moved a little, by a tenth of each batch
+
+
+def test_train_unet(tmp_path: Path, corpus: Path) -> None:
+    output, log = tmp_path / "run", tmp_path / "log"
+    options = ("--hidden_sizes", 4, 8, 16, "--resolution", 60, "--elastic_std", 2, *SMALL)
+    assert run("train_unet.py", log, "--dataset_name", corpus, "--output_dir", output, *options) == 0, log.read_text()
+    model = AutoModelForImageSegmentation.from_pretrained(output)
+    assert (model.config.padding, model.config.hidden_sizes, model.config.num_channels) == ("valid", [4, 8, 16], 1)
+    processor = AutoImageProcessor.from_pretrained(output)
+    assert processor.tile_size == {"height": 60, "width": 60}
+    again = ("--model_name_or_path", output, "--resolution", 60, "--output_dir", tmp_path / "more", *SMALL)
+    assert run("train_unet.py", log, "--dataset_name", corpus, *again) == 0, log.read_text()
+
+
+def test_streamed_corpus(tmp_path: Path, corpus: Path) -> None:
+    log = tmp_path / "log"
+    options = ("--config", "u2netp", "--resolution", 32, "--streaming", "--output_dir", tmp_path / "run", *SMALL)
+    assert run("train_sod.py", log, "--dataset_name", corpus, *options) == 0, log.read_text()
+
+
+def test_sigterm_has_a_status_of_its_own(tmp_path: Path, corpus: Path) -> None:
+    """The signal comes before the first step: it is taken, the step is done and saved."""
+    log, output = tmp_path / "log", tmp_path / "run"
+    train = training_module.Training._batches
+
+    def batches(self: Any, first_step: int) -> Any:
+        for batch in train(self, first_step):
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    def start() -> None:
+        training_module.Training._batches = batches  # type: ignore[method-assign]
+        options = ("--config", "u2netp", "--resolution", 32, "--output_dir", output, *SMALL)
+        sys.argv = ["train_sod.py", "--dataset_name", str(corpus), *map(str, options)]
+        runpy.run_path(str(SCRIPTS / "train_sod.py"), run_name="__main__")
+
+    assert run_in_processes(start, log) == [EXIT_STOPPED], log.read_text()
+    assert "Stopped by SIGTERM; the state is saved in" in log.read_text()
+    assert (output / "step_1" / "trainer_state.json").is_file()
+
+
+@pytest.mark.parametrize("script", ["train_sod.py", "train_unet.py"])
+def test_help_shows_launch_lines_and_defaults(tmp_path: Path, script: str) -> None:
+    log = tmp_path / "log"
+    assert run(script, log, "--help") == 0
+    text = log.read_text()
+    assert f"accelerate launch --mixed_precision bf16 scripts/{script}" in text
+    assert re.search(r"--learning_rate LEARNING_RATE.*\n?.*warm-up[^(]*\(default:\s+0\.001\)", text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--no_such_option", "3"], "no_such_option"),
+        (["--max_train_steps", "0"], "--max_train_steps must be at least 1, got 0."),
+        (["--max_train_steps", "many"], "--max_train_steps"),
+        (["--learning_rate", "-1"], "--learning_rate must be above 0"),
+        (["--streaming"], "--streaming needs --max_train_steps"),
+        (["--push_to_hub"], "--push_to_hub needs --hub_model_id"),
+        (["--train_split", "test"], "has no split 'test'"),
+        (["--dataset_name", "nowhere/at/all"], "nowhere/at/all"),
+        (["--model_name_or_path", "./nothing"], "There is no model ./nothing"),
+        (["--lr_scheduler_type", "wavy"], "wavy"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_1(tmp_path: Path, corpus: Path, options: list[str], message: str) -> None:
+    log = tmp_path / "log"
+    given = ["--dataset_name", str(corpus), "--output_dir", str(tmp_path / "run"), *options]
+    assert run("train_sod.py", log, *given) == 1
+    lines = [line for line in log.read_text().splitlines() if line]
+    assert len(lines) == 1
+    assert lines[0].startswith("Error: ")
+    assert message in lines[0]
+
+
+def test_unreadable_file_is_named(tmp_path: Path, corpus: Path) -> None:
+    """A file that is cut short opens, so it is found only when its pixels are needed, here by a worker process."""
+    bad, log = corpus / "train" / "images" / "3.png", tmp_path / "log"
+    bad.write_bytes(bad.read_bytes()[:-300])
+    options = ("--config", "u2netp", "--resolution", 32, "--dataloader_num_workers", 1, "--max_train_steps", 4)
+    given = ("--dataset_name", corpus, "--output_dir", tmp_path / "run", "--per_device_train_batch_size", 2)
+    assert run("train_sod.py", log, *given, *options) == 1
+    [line] = [line for line in log.read_text().splitlines() if line.startswith("Error")]
+    assert "Cannot decode the picture" in line
+    assert str(bad) in line

@@ -1,0 +1,605 @@
+"""Tests of `u2net_hf.weights.convert` on tiny networks; the published weights are in `test_checkpoints.py`."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import load_file
+from torch import nn
+
+from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
+from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
+from u2net_hf.weights.convert import convert_checkpoint, infer_config, read_checkpoint, restore_batch_norm
+
+# Every kind of block, and nowhere two neighbors of one shape.
+TINY: dict[str, Any] = {
+    "encoder_stages": [["RSU-4", 3, 5], ["RSU-3", 4, 6], ["RSU-4F", 2, 7], ["RSU-3F", 5, 4]],
+    "decoder_stages": [["RSU-4F", 3, 6], ["RSU-2", 4, 5], ["RSU-5", 2, 3]],
+}
+
+
+def random_model(**options: Any) -> U2NetForImageSegmentation:
+    """A network whose BatchNorms do something, as trained ones do."""
+    model = U2NetForImageSegmentation(U2NetConfig(**{**TINY, **options}))
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for name, tensor in module.state_dict().items():
+                if name in ("weight", "running_var"):
+                    tensor.uniform_(0.5, 2, generator=generator)
+                elif name in ("bias", "running_mean"):
+                    tensor.normal_(generator=generator)
+    return model.eval()
+
+
+def export(model: U2NetForImageSegmentation, path: Path) -> Path:
+    """Export as the authors' networks were: seven (here: five) maps after the sigmoid, BatchNorm folded."""
+
+    class Maps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            logits, sides = self.model(pixel_values, output_side_logits=True, return_dict=False)
+            return tuple(tensor.sigmoid() for tensor in (logits, *sides))
+
+    image = torch.rand(1, model.config.num_channels, 64, 64)
+    torch.onnx.export(Maps().eval(), (image,), str(path), dynamo=False, opset_version=17)
+    return path
+
+
+def maps(model: U2NetForImageSegmentation, image: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        outputs = model(image, output_side_logits=True)
+    return torch.stack([outputs.logits, *outputs.side_logits])
+
+
+def load(path: Path) -> U2NetForImageSegmentation:
+    config, state_dict = read_checkpoint(path)
+    model = U2NetForImageSegmentation(config)
+    model.load_state_dict(state_dict)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> U2NetForImageSegmentation:
+    torch.manual_seed(0)
+    return random_model()
+
+
+@pytest.fixture(scope="module")
+def onnx_file(model: U2NetForImageSegmentation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return export(model, tmp_path_factory.mktemp("onnx") / "tiny.onnx")
+
+
+# --- The architecture, from names and shapes
+
+
+@pytest.mark.parametrize("config", [U2NetConfig(), U2NetConfig.small(), U2NetConfig(out_channels=4, num_channels=1)])
+@pytest.mark.parametrize("use_batch_norm", [True, False])
+def test_the_authors_architectures_are_inferred(config: U2NetConfig, use_batch_norm: bool) -> None:
+    config.use_batch_norm = use_batch_norm
+    with torch.device("meta"):
+        state_dict = U2NetForImageSegmentation(config).state_dict()
+    assert infer_config(state_dict).to_dict() == config.to_dict()
+
+
+def test_dilated_stages_are_those_of_the_paper_unless_told(model: U2NetForImageSegmentation) -> None:
+    def blocks(config: U2NetConfig) -> list[Any]:
+        return [stage[0] for stage in (*config.encoder_stages, *config.decoder_stages)]
+
+    assert blocks(infer_config(model.state_dict())) == [
+        *("RSU-4", "RSU-3", "RSU-4F", "RSU-3F"),
+        *("RSU-4F", "RSU-2", "RSU-5"),
+    ]
+    told = infer_config(model.state_dict(), dilated_stages=["stage1"])
+    assert blocks(told) == ["RSU-4F", "RSU-3", "RSU-4", "RSU-3", "RSU-4", "RSU-2", "RSU-5"]
+
+
+# --- .pth
+
+
+@pytest.mark.parametrize(
+    ("wrap", "options"),
+    [
+        pytest.param(lambda state: state, {}, id="plain"),
+        pytest.param(lambda state: state, {"_use_new_zipfile_serialization": False}, id="before PyTorch 1.6"),
+        pytest.param(
+            lambda state: {f"module.{name}": tensor for name, tensor in state.items()}, {}, id="DataParallel"
+        ),
+        pytest.param(lambda state: {"state_dict": state, "epoch": 3}, {}, id="state_dict"),
+        pytest.param(lambda state: {"model": {f"module.{n}": t for n, t in state.items()}}, {}, id="model, module"),
+        pytest.param(
+            lambda state: {n: t for n, t in state.items() if "num_batches" not in n}, {}, id="before PyTorch 0.4.1"
+        ),
+    ],
+)
+def test_pth(
+    wrap: Callable[[Any], Any], options: dict[str, Any], model: U2NetForImageSegmentation, tmp_path: Path
+) -> None:
+    torch.save(wrap(model.state_dict()), tmp_path / "tiny.pth", **options)
+    config, state_dict = read_checkpoint(tmp_path / "tiny.pth")
+    assert config.encoder_stages == TINY["encoder_stages"]
+    assert config.decoder_stages == TINY["decoder_stages"]
+    assert state_dict.keys() == model.state_dict().keys()
+    assert all(torch.equal(state_dict[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_pth_in_half_precision_becomes_float32(model: U2NetForImageSegmentation, tmp_path: Path) -> None:
+    torch.save({name: tensor.half() for name, tensor in model.state_dict().items()}, tmp_path / "tiny.pth")
+    _, state_dict = read_checkpoint(tmp_path / "tiny.pth")
+    assert {tensor.dtype for tensor in state_dict.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("side3.bias"), r"Missing: side3\.bias\."),
+        (lambda s: s.pop("stage2.rebnconvin.conv_s1.weight"), r"Missing: stage2\.rebnconvin\.conv_s1\.weight"),
+        (lambda s: s.pop("stage1.rebnconv2.bn_s1.weight"), r"Missing: stage1\.rebnconv2\.bn_s1\.weight"),
+        (lambda s: s.update({"head.weight": torch.ones(1)}), r"Unexpected: head\.weight\."),
+        (
+            lambda s: s.update({"stage1.rebnconv2.conv_s1.weight": torch.ones(3, 4, 3, 3)}),
+            r"Wrong shape: stage1\.rebnconv2\.conv_s1\.weight is \(3, 4, 3, 3\), expected \(3, 3, 3, 3\)",
+        ),
+        (lambda s: s.update({"side1.weight": torch.ones(1)}), r"Wrong shape: side1\.weight is \(1,\)"),
+        (lambda s: s.update({"epoch": 3, 7: 8}), r"not tensors are epoch, 7"),
+    ],
+)
+def test_pth_that_does_not_fit_is_refused_by_name(
+    change: Callable[[dict[str, Any]], Any], message: str, model: U2NetForImageSegmentation, tmp_path: Path
+) -> None:
+    state_dict = dict(model.state_dict())
+    change(state_dict)
+    torch.save(state_dict, tmp_path / "tiny.pth")
+    with pytest.raises(ValueError, match=rf"tiny\.pth does not hold the weights of a U²-Net\. .*{message}"):
+        read_checkpoint(tmp_path / "tiny.pth")
+
+
+def test_other_networks_and_files_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "other.pth"
+    torch.save(nn.Linear(2, 3).state_dict(), file)
+    with pytest.raises(ValueError, match=r"Expected names such as stage1\..*, found bias, weight\."):
+        read_checkpoint(file)
+    torch.save([torch.ones(2)], file)
+    with pytest.raises(ValueError, match="Expected a dictionary of tensors, found list"):
+        read_checkpoint(file)
+    for content in (b"", b"<html>404</html>"):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"other\.pth .* plain state dict"):
+            read_checkpoint(file)
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+        read_checkpoint(tmp_path / "none.pth")
+
+
+class Trap:
+    """Unpickling this makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}])
+def test_pickled_code_is_not_run(options: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({"state_dict": Trap(tmp_path / "caught")}, tmp_path / "trap.pth", **options)
+    with pytest.raises(ValueError, match="pickled models are refused"):
+        read_checkpoint(tmp_path / "trap.pth")
+    assert not (tmp_path / "caught").exists()
+
+
+# --- ONNX
+
+
+@pytest.mark.parametrize("size", [(64, 64), (37, 50)])
+def test_onnx_computes_what_the_exported_network_does(
+    size: tuple[int, int], model: U2NetForImageSegmentation, onnx_file: Path
+) -> None:
+    converted = load(onnx_file)
+    assert not converted.config.use_batch_norm
+    assert converted.config.encoder_stages == TINY["encoder_stages"]
+    # Dilation 2 on the lowest of two levels is what RSU-2 has too.
+    assert converted.config.decoder_stages == TINY["decoder_stages"]
+    image = torch.randn(2, 3, *size)
+    torch.testing.assert_close(maps(converted, image), maps(model, image), rtol=1e-4, atol=1e-5)
+
+
+def scramble(content: onnx.ModelProto) -> None:
+    """Another order of execution, and of initializers, and names that say nothing."""
+    graph, chance = content.graph, random.Random(0)
+    names: dict[str, str] = {"": ""}
+
+    def rename(name: str) -> str:
+        return names.setdefault(name, f"t{len(names)}")
+
+    nodes, known = list(graph.node), {value.name for value in (*graph.input, *graph.initializer)} | {""}
+    ordered = []
+    while nodes:
+        ready = [node for node in nodes if set(node.input) <= known]
+        node = chance.choice(ready)
+        nodes.remove(node)
+        known |= set(node.output)
+        ordered.append(node)
+    initializers = chance.sample(list(graph.initializer), len(graph.initializer))
+    for node in ordered:
+        node.name = ""
+        node.input[:] = [rename(name) for name in node.input]
+        node.output[:] = [rename(name) for name in node.output]
+    for value in (*graph.input, *graph.output, *initializers):
+        value.name = rename(value.name)
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(ordered)
+    graph.initializer.extend(initializers)
+
+
+def test_onnx_names_and_order_do_not_matter(onnx_file: Path, tmp_path: Path) -> None:
+    content = onnx.load(onnx_file)
+    scramble(content)
+    onnx.checker.check_model(content)
+    onnx.save(content, tmp_path / "scrambled.onnx")
+    config, state_dict = read_checkpoint(tmp_path / "scrambled.onnx")
+    expected_config, expected = read_checkpoint(onnx_file)
+    assert config.to_dict() == expected_config.to_dict()
+    assert state_dict.keys() == expected.keys()
+    assert all(torch.equal(state_dict[name], tensor) for name, tensor in expected.items())
+
+
+def nodes(graph: onnx.GraphProto, op_type: str) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if node.op_type == op_type]
+
+
+def set_attribute(node: onnx.NodeProto, name: str, value: Any) -> None:
+    for attribute in [attribute for attribute in node.attribute if attribute.name == name]:
+        node.attribute.remove(attribute)
+    node.attribute.append(helper.make_attribute(name, value))
+
+
+def dilate(graph: onnx.GraphProto) -> None:
+    node = nodes(graph, "Conv")[3]  # stage1.rebnconv3
+    set_attribute(node, "dilations", [2, 2])
+    set_attribute(node, "pads", [2, 2, 2, 2])
+
+
+def swap_concatenated(graph: onnx.GraphProto) -> None:
+    node = next(node for node in nodes(graph, "Concat") if len(node.input) == 2 and "Relu" in node.input[0])
+    node.input[:] = [node.input[1], node.input[0]]
+
+
+def drop_relu(graph: onnx.GraphProto) -> None:
+    nodes(graph, "Relu")[4].op_type = "Identity"
+
+
+def drop_pooling(graph: onnx.GraphProto) -> None:
+    node = nodes(graph, "MaxPool")[0]
+    del node.attribute[:]
+    node.op_type = "Identity"
+
+
+def insert_after(op_type: str, graph: onnx.GraphProto, tensor: str, *constants: str) -> None:
+    """Put a node between a tensor and all that it feeds."""
+    for node in graph.node:
+        node.input[:] = ["inserted" if name == tensor else name for name in node.input]
+    position = max((i + 1 for i, node in enumerate(graph.node) if tensor in node.output), default=0)
+    graph.node.insert(position, helper.make_node(op_type, [tensor, *constants], ["inserted"], name="inserted"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: insert_after("Relu", g, g.input[0].name), r"The ONNX node Relu inserted is no part"),
+        (lambda g: insert_after("Relu", g, nodes(g, "Add")[0].output[0]), r"Relu inserted should be fed by one conv"),
+        (lambda g: insert_after("Relu", g, nodes(g, "Conv")[-1].output[0]), r"as outconv has a ReLU"),
+        (
+            lambda g: insert_after("Add", g, nodes(g, "Relu")[0].output[0], nodes(g, "Conv")[0].input[2]),
+            r"before the ReLU",
+        ),
+        (lambda g: insert_after("Sigmoid", g, nodes(g, "Conv")[-2].output[0]), r"Expected one last conv.*found"),
+        (dilate, r"Wrong dilation: stage1\.rebnconv3\.conv_s1 has 2, expected 1"),
+        (swap_concatenated, r"as stage1\.rebnconv3d\.conv_s1 should be fed by stage1\.rebnconv4\.conv_s1 \| stage1"),
+        (drop_relu, r"as stage1\.rebnconv4\.conv_s1 has no ReLU"),
+        (drop_pooling, r"pools \d+ times, expected \d+"),
+        (lambda g: set_attribute(nodes(g, "Conv")[0], "strides", [2, 2]), r"is no convolution of a U²-Net: .*strides"),
+        (lambda g: set_attribute(nodes(g, "Conv")[0], "pads", [0, 0, 0, 0]), r"is no convolution of a U²-Net"),
+        (lambda g: set_attribute(nodes(g, "MaxPool")[0], "kernel_shape", [3, 3]), r"does not pool 2x2"),
+        (lambda g: set_attribute(nodes(g, "Resize")[0], "mode", "nearest"), r"resizes otherwise"),
+        (lambda g: set_attribute(nodes(g, "Resize")[0], "coordinate_transformation_mode", "align_corners"), "resizes"),
+        (lambda g: setattr(nodes(g, "Relu")[0], "op_type", "Tanh"), r"The ONNX node Tanh .* is no part of a U²-Net"),
+        (lambda g: g.node.remove(nodes(g, "Conv")[-1]), r"Expected one last convolution"),
+        (lambda g: g.initializer.remove(g.initializer[0]), r"has no constant 4-dimensional weight"),
+        (lambda g: g.ClearField("node"), r"found 0"),
+    ],
+)
+def test_onnx_that_does_not_fit_is_refused(
+    change: Callable[[onnx.GraphProto], Any], message: str, onnx_file: Path, tmp_path: Path
+) -> None:
+    content = onnx.load(onnx_file)
+    change(content.graph)
+    onnx.save(content, tmp_path / "changed.onnx")
+    with pytest.raises(ValueError, match=rf"changed\.onnx does not hold .*{message}"):
+        read_checkpoint(tmp_path / "changed.onnx")
+
+
+def test_onnx_with_the_bias_in_a_node_of_its_own(onnx_file: Path, tmp_path: Path) -> None:
+    content = onnx.load(onnx_file)
+    for node in nodes(content.graph, "Conv")[:2]:
+        insert_after("Add", content.graph, node.output[0], node.input[2])
+        for other in content.graph.node:
+            other.input[:] = [f"{name} {node.name}" if name == "inserted" else name for name in other.input]
+            other.output[:] = [f"{name} {node.name}" if name == "inserted" else name for name in other.output]
+        del node.input[2]
+    onnx.save(content, tmp_path / "apart.onnx")
+    _, state_dict = read_checkpoint(tmp_path / "apart.onnx")
+    for name, tensor in read_checkpoint(onnx_file)[1].items():
+        assert torch.equal(state_dict[name], tensor)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>"])
+def test_what_is_no_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "page.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match=r"page\.onnx"):
+        read_checkpoint(tmp_path / "page.onnx")
+
+
+def test_onnx_with_8_bit_weights_for_integer_convolutions(onnx_file: Path, tmp_path: Path) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    quantization.quantize_dynamic(onnx_file, tmp_path / "8-bit.onnx", weight_type=quantization.QuantType.QUInt8)
+    assert len(nodes(onnx.load(tmp_path / "8-bit.onnx").graph, "ConvInteger")) > 40
+    config, state_dict = read_checkpoint(tmp_path / "8-bit.onnx")
+    expected_config, expected = read_checkpoint(onnx_file)
+    assert config.to_dict() == expected_config.to_dict()
+    for name, tensor in expected.items():
+        if name.endswith(".bias"):
+            torch.testing.assert_close(state_dict[name], tensor)
+        else:
+            step = (tensor.max().clamp(min=0) - tensor.min().clamp(max=0)) / 255
+            assert (state_dict[name] - tensor).abs().max() <= 0.51 * step
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_onnx_with_8_bit_weights_for_float_convolutions(per_channel: bool, onnx_file: Path, tmp_path: Path) -> None:
+    content = onnx.load(onnx_file)
+    graph = content.graph
+    name = nodes(graph, "Conv")[1].input[1]  # stage1.rebnconv1
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
+    integers = np.random.default_rng(0).integers(-127, 127, tensor.dims, dtype=np.int8)
+    scale = np.array([0.1, 0.2, 0.3] if per_channel else 0.1, dtype=np.float32)
+    zero_point = np.array([3, 0, -4] if per_channel else 5, dtype=np.int8)
+    graph.initializer.remove(tensor)
+    for suffix, values in (("integers", integers), ("scale", scale), ("zero_point", zero_point)):
+        graph.initializer.append(numpy_helper.from_array(values, f"{name}_{suffix}"))
+    inputs = [f"{name}_{suffix}" for suffix in ("integers", "scale", "zero_point")]
+    graph.node.insert(0, helper.make_node("DequantizeLinear", inputs, [name], axis=0))
+    onnx.save(content, tmp_path / "8-bit.onnx")
+    _, state_dict = read_checkpoint(tmp_path / "8-bit.onnx")
+    expected = np.stack([
+        (integers[row].astype(float) - np.atleast_1d(zero_point)[row % zero_point.size])
+        * np.atleast_1d(scale)[row % scale.size]
+        for row in range(3)
+    ])  # fmt: skip
+    np.testing.assert_allclose(state_dict["stage1.rebnconv1.conv_s1.weight"], expected, rtol=1e-6)
+
+
+def test_onnx_in_half_precision_becomes_float32(onnx_file: Path, tmp_path: Path) -> None:
+    content = onnx.load(onnx_file)
+    for tensor in content.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    onnx.save(content, tmp_path / "half.onnx")
+    _, state_dict = read_checkpoint(tmp_path / "half.onnx")
+    for name, tensor in read_checkpoint(onnx_file)[1].items():
+        assert state_dict[name].dtype == torch.float32
+        torch.testing.assert_close(state_dict[name], tensor.half().float())
+
+
+# --- The folder
+
+
+def test_convert_checkpoint_writes_what_save_pretrained_would(
+    model: U2NetForImageSegmentation, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(model.state_dict(), tmp_path / "tiny.pth")
+    folder = convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "made" / "tiny")
+    assert capfd.readouterr() == ("", "")
+    model.save_pretrained(tmp_path / "expected")
+    U2NetImageProcessorPil().save_pretrained(tmp_path / "expected")
+    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= set(os.listdir(folder))
+    assert sorted(os.listdir(folder)) == sorted(os.listdir(tmp_path / "expected"))
+    for file in folder.iterdir():
+        if file.is_file() and file.suffix != ".safetensors":
+            assert file.read_text() == (tmp_path / "expected" / file.name).read_text()
+    weights, expected = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "expected"))
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode
+    assert sorted(os.listdir(tmp_path / "made")) == ["tiny"]
+
+    loaded: Any
+    info: dict[str, Any]
+    loaded, info = U2NetForImageSegmentation.from_pretrained(folder, output_loading_info=True)  # type: ignore[misc]
+    assert not any(info.values())
+    image = torch.randn(1, 3, 40, 40)
+    assert torch.equal(maps(loaded, image), maps(model, image))
+
+
+def test_convert_checkpoint_keeps_labels_and_processor(tmp_path: Path) -> None:
+    torch.save(random_model(out_channels=3).state_dict(), tmp_path / "tiny.pth")
+    labels = {0: "background", 1: "shirt", 2: "skirt"}
+    options: dict[str, Any] = {"size": {"height": 96, "width": 64}, "do_scale_by_max": False}
+    processor = U2NetImageProcessorPil(**options)
+    folder = convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "tiny", id2label=labels, image_processor=processor)
+    config = U2NetConfig.from_pretrained(folder)
+    assert config.id2label == labels
+    assert config.label2id == {"background": 0, "shirt": 1, "skirt": 2}
+    loaded = U2NetImageProcessorPil.from_pretrained(folder)
+    assert loaded.do_scale_by_max is False
+    assert dict(loaded.size) == {"height": 96, "width": 64}
+    with pytest.raises(ValueError, match="labels"):
+        convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "other", id2label={0: "background", 1: "shirt"})
+    assert not (tmp_path / "other").exists()
+
+
+def test_convert_checkpoint_does_not_write_over_files(model: U2NetForImageSegmentation, tmp_path: Path) -> None:
+    torch.save(model.state_dict(), tmp_path / "tiny.pth")
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    convert_checkpoint(tmp_path / "tiny.pth", folder)  # an empty folder is taken
+    (folder / "config.json").write_text("mine")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not empty"):
+        convert_checkpoint(tmp_path / "tiny.pth", folder)
+    assert (folder / "config.json").read_text() == "mine"
+    convert_checkpoint(tmp_path / "tiny.pth", folder, overwrite=True)
+    assert U2NetConfig.from_pretrained(folder).use_batch_norm
+    assert (folder / "notes.txt").read_text() == "mine"
+    with pytest.raises(FileExistsError, match="is a file"):
+        convert_checkpoint(tmp_path / "tiny.pth", folder / "notes.txt", overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["tiny", "tiny.pth"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_convert_checkpoint_leaves_nothing_half_done(
+    overwrite: bool, model: U2NetForImageSegmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    torch.save(model.state_dict(), tmp_path / "tiny.pth")
+    if overwrite:
+        convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "tiny")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(U2NetImageProcessorPil, "save_pretrained", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "tiny", overwrite=overwrite)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+# --- Live BatchNorms again
+
+
+def fold_by_hand(model: U2NetForImageSegmentation) -> U2NetForImageSegmentation:
+    """The same function without BatchNorms: y = (w x + b - mean) / sqrt(var + eps) * weight + bias."""
+    folded = U2NetForImageSegmentation(U2NetConfig(**TINY, use_batch_norm=False))
+    state_dict = {name: tensor.clone() for name, tensor in model.state_dict().items() if ".bn_s1." not in name}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            convolution, gain = name.replace("bn_s1", "conv_s1"), module.weight / (module.running_var + 1e-5).sqrt()
+            state_dict[f"{convolution}.weight"] *= gain[:, None, None, None]
+            bias = state_dict[f"{convolution}.bias"] - module.running_mean
+            state_dict[f"{convolution}.bias"] = bias * gain + module.bias
+    folded.load_state_dict(state_dict)
+    return folded.eval()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randn(6, 3, 64, 48)
+
+
+@pytest.fixture
+def trained(images: torch.Tensor) -> U2NetForImageSegmentation:
+    """A network with real BatchNorms, whose running statistics are those of the images."""
+    model = random_model()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    model.train()(images)
+    return model.eval()
+
+
+def test_restored_batch_norm_computes_the_same_in_evaluation(
+    trained: U2NetForImageSegmentation, images: torch.Tensor
+) -> None:
+    folded = fold_by_hand(trained)
+    restored = restore_batch_norm(folded, [images[:3] * 0.5])  # whatever it is measured on
+    assert restored.config.use_batch_norm
+    assert not restored.training
+    assert not folded.config.use_batch_norm
+    expected = maps(folded, images)
+    assert (maps(restored, images) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (maps(restored, images) - maps(trained, images)).abs().max() < 1e-5 * expected.abs().max()
+
+    folded, images = folded.double(), images.double()
+    restored = restore_batch_norm(folded, [images])
+    torch.testing.assert_close(maps(restored, images), maps(folded, images), rtol=1e-9, atol=1e-9)
+
+
+def test_restored_batch_norm_computes_nearly_the_same_in_training(
+    trained: U2NetForImageSegmentation, images: torch.Tensor
+) -> None:
+    restored = restore_batch_norm(fold_by_hand(trained), [images])
+    expected = maps(trained.train(), images)
+    error = (maps(restored.train(), images) - expected).abs().mean() / expected.abs().mean()
+    # The running variance that `trained` was folded with is the unbiased one, that of the batch the biased one.
+    assert error < 0.02
+
+    fresh = U2NetForImageSegmentation(U2NetConfig(**TINY)).train()
+    fresh.load_state_dict(fold_by_hand(trained).state_dict(), strict=False)
+    worse = (maps(fresh, images) - expected).abs().mean() / expected.abs().mean()
+    assert worse > 10 * error
+
+
+def test_statistics_are_those_of_all_batches_together(
+    trained: U2NetForImageSegmentation, images: torch.Tensor
+) -> None:
+    folded = fold_by_hand(trained).train()
+    batches: list[Any] = [images[:1], {"pixel_values": images[1:4]}, images[4:]]
+    restored = restore_batch_norm(folded, iter(batches)).state_dict()
+    assert folded.training
+    assert not any(module._forward_hooks for module in folded.modules())
+
+    outputs: list[torch.Tensor] = []
+    convolution = folded.get_submodule("stage2.rebnconv3.conv_s1")
+    convolution.register_forward_hook(lambda _, __, output: outputs.append(output.clone()))
+    maps(folded, images)
+    pixels = outputs[0].double().transpose(0, 1).flatten(1)
+    norm = "stage2.rebnconv3.bn_s1"
+    torch.testing.assert_close(restored[f"{norm}.running_mean"].double(), pixels.mean(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        restored[f"{norm}.running_var"].double(), pixels.var(1, correction=0), rtol=1e-5, atol=0
+    )
+    assert torch.equal(restored[f"{norm}.bias"], restored[f"{norm}.running_mean"])
+
+
+def test_restored_batch_norm_survives_saving(
+    trained: U2NetForImageSegmentation, images: torch.Tensor, tmp_path: Path
+) -> None:
+    restored = restore_batch_norm(fold_by_hand(trained), [images])
+    restored.save_pretrained(tmp_path)
+    loaded = U2NetForImageSegmentation.from_pretrained(tmp_path)
+    assert torch.equal(maps(loaded, images), maps(restored, images))
+
+
+def test_restore_batch_norm_refuses(trained: U2NetForImageSegmentation, images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="live BatchNorms"):
+        restore_batch_norm(trained, [images])
+    with pytest.raises(ValueError, match="`batches` is empty"):
+        restore_batch_norm(fold_by_hand(trained), [])
+
+
+def test_official_names_go_back_without_conversion(model: U2NetForImageSegmentation, tmp_path: Path) -> None:
+    """What a converted model saves with `torch.save` is a `.pth` again."""
+    torch.save(model.state_dict(), tmp_path / "tiny.pth")
+    folder = convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "tiny")
+    buffer = io.BytesIO()
+    torch.save(U2NetForImageSegmentation.from_pretrained(folder).state_dict(), buffer)
+    buffer.seek(0)
+    assert torch.load(buffer, weights_only=True).keys() == model.state_dict().keys()
