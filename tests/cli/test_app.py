@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from tiny_models import tiny_u2net_config
 
-from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil, cli
+from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
+from u2net_hf.cli import app as cli
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from tiny_models import tiny_u2net_config
 
-from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil, cli
+from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
+from u2net_hf.cli import app as cli
 from u2net_hf.engines import load_engine
 from u2net_hf.engines.predict import saliency_maps
 from u2net_hf.hub.publish import publish_space
