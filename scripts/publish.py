@@ -1,8 +1,8 @@
-"""Publish a model, the metric, a data set or the demo on the Hugging Face Hub; the same as `u2net-hf push`.
+"""Publish a model, a metric, a data set or the demo on the Hugging Face Hub; the same as `u2net-hf push`.
 
     python scripts/publish.py model u2netp me/u2netp --results outputs/sod --example docs/images/coffee.jpg
     python scripts/publish.py model outputs/cats me/cats --license apache-2.0 --training_data "Our cats (MIT)"
-    python scripts/publish.py metric me/sod_metrics
+    python scripts/publish.py metric sod_metrics me/sod_metrics
     python scripts/publish.py dataset outputs/duts me/duts --private
     python scripts/publish.py space me/background-removal --dry-run outputs/space
 

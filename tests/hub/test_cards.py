@@ -164,7 +164,7 @@ def test_licenses(license: str, metadata: tuple[str, str | None]) -> None:
     assert license_metadata(license) == metadata
 
 
-@pytest.mark.parametrize("name", ["metric/README.md", "space/README.md"])
+@pytest.mark.parametrize("name", ["metric/sod_metrics/README.md", "metric/cell_metrics/README.md", "space/README.md"])
 def test_cards_of_spaces_are_accepted(name: str) -> None:
     card = fill_template(name, repo_id="me/space") if name.startswith("metric") else find_template(name).read_text()
     assert card_problems(card, "space") == []
@@ -185,6 +185,6 @@ def test_a_dataset_card_is_accepted_and_complete() -> None:
 
 def test_a_template_needs_all_its_values() -> None:
     with pytest.raises(Exception, match="'repo_id' is undefined"):
-        fill_template("metric/README.md")
+        fill_template("metric/sod_metrics/README.md")
     with pytest.raises(FileNotFoundError, match="hub_cards/model/NONE"):
         find_template("model/NONE")

@@ -219,10 +219,10 @@ def test_published_weights_bring_their_license(net: Path, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("name", ["sod_metrics", "my_metric"])
-def test_the_metric(connected_datasets: Hub, name: str) -> None:
+def test_the_metric_of_salient_objects(connected_datasets: Hub, name: str) -> None:
     import evaluate
 
-    assert publish_metric(f"me/{name}") == f"{connected_datasets.url}/spaces/me/{name}"
+    assert publish_metric("sod_metrics", f"me/{name}") == f"{connected_datasets.url}/spaces/me/{name}"
     expected = {"README.md", "app.py", "requirements.txt", "sod_metrics.py", "measures.py", f"{name}.py"}
     assert expected <= connected_datasets.files(f"me/{name}", "space").keys()
     saliency, mask = np.full((4, 4), 0.25), np.zeros((4, 4), dtype=bool)
@@ -230,9 +230,34 @@ def test_the_metric(connected_datasets: Hub, name: str) -> None:
     assert scores == {"mae": pytest.approx(0.25)}
 
 
+@pytest.mark.parametrize("name", ["cell_metrics", "my_metric"])
+def test_the_metric_of_cells(connected_datasets: Hub, name: str) -> None:
+    import evaluate
+
+    assert publish_metric("cell_metrics", f"me/{name}") == f"{connected_datasets.url}/spaces/me/{name}"
+    published = connected_datasets.files(f"me/{name}", "space")
+    assert {
+        "README.md",
+        "app.py",
+        "requirements.txt",
+        "cell_metrics.py",
+        "warping.py",
+        f"{name}.py",
+    } <= published.keys()
+    assert "accumulator.py" in published
+    assert f'evaluate.load("me/{name}", measures=' in published["README.md"].decode()
+    true = np.array([[1, 1, 0, 2]])
+    scores = evaluate.load(f"me/{name}").compute(predictions=[2 * (true > 1)], references=[true], measures=["ap50"])
+    assert scores == {"ap50": pytest.approx(0.5)}
+    membranes = evaluate.load(f"me/{name}", measures=["pixel_error", "v_rand_thinned"])
+    assert membranes.compute(predictions=[true > 0], references=[true]) == {"pixel_error": 0, "v_rand_thinned": 1}
+
+
 def test_a_metric_needs_a_name_that_can_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sod-metrics"):
-        publish_metric("me/sod-metrics", dry_run=tmp_path / "out")
+        publish_metric("sod_metrics", "me/sod-metrics", dry_run=tmp_path / "out")
+    with pytest.raises(ValueError, match="The metrics are sod_metrics and cell_metrics; there is no 'dog_metrics'"):
+        publish_metric("dog_metrics", "me/dog_metrics", dry_run=tmp_path / "out")
 
 
 @pytest.fixture
@@ -315,7 +340,7 @@ def test_the_script(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert run_script("publish.py", "model", net, "me/net", "--license", "mit", "--dry-run", out) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(out)
     assert files(out) == MODEL_FILES
-    assert run_script("publish.py", "metric", "me/sod_metrics", "--dry-run", tmp_path / "metric") == 0
+    assert run_script("publish.py", "metric", "sod_metrics", "me/sod_metrics", "--dry-run", tmp_path / "metric") == 0
     assert run_script("publish.py", "dataset", net, "me/net", "--dry-run", tmp_path / "data") == 1
     assert capsys.readouterr().err.startswith(f"Error: {net} is no prepared corpus")
     assert run_script("publish.py", "space", "me/a/b") == 1

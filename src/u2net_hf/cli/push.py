@@ -1,4 +1,4 @@
-"""The verb `u2net-hf push`: a model, the metric, a data set or the demo to the Hugging Face Hub.
+"""The verb `u2net-hf push`: a model, a metric, a data set or the demo to the Hugging Face Hub.
 
 With --dry-run the folder that would be uploaded is written, and nothing is uploaded. An upload is one commit: the Hub
 has all of it or nothing.
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Publish a model, the metric, a data set or the demo on the Hub.")
+app = typer.Typer(no_args_is_help=True, help="Publish a model, a metric, a data set or the demo on the Hub.")
 
 Repository = Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository on the Hub.")]
 Private = Annotated[bool, typer.Option("--private", help="Make a new repository private.")]
@@ -66,11 +66,17 @@ def model(
 
 
 @app.command()
-def metric(repo_id: Repository, private: Private = False, token: Token = None, dry_run: DryRun = None) -> None:
-    """`sod_metrics` as a Space, for `evaluate.load("USER/sod_metrics")`."""
+def metric(
+    source: Annotated[str, typer.Argument(help="sod_metrics or cell_metrics.")],
+    repo_id: Repository,
+    private: Private = False,
+    token: Token = None,
+    dry_run: DryRun = None,
+) -> None:
+    """A metric as a Space, for `evaluate.load("USER/NAME")`."""
     from ..hub import publish as hub
 
-    print(hub.publish_metric(repo_id, private=private, token=token, dry_run=dry_run))
+    print(hub.publish_metric(source, repo_id, private=private, token=token, dry_run=dry_run))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""To the Hub: a model, the metric, a data set, the demo. One call each, or the folder that would be uploaded.
+"""To the Hub: a model, a metric, a data set, the demo. One call each, or the folder that would be uploaded.
 
 Nothing is uploaded before it is complete.
 """
@@ -27,6 +27,7 @@ from ..weights.published import PUBLISHED
 from .cards import describe_model, fill_template, model_card
 
 PICTURE_HEIGHT = 360
+METRICS = ("sod_metrics", "cell_metrics")
 
 
 def publish_model(
@@ -80,17 +81,19 @@ def publish_model(
 
 
 def publish_metric(
-    repo_id: str, *, private: bool = False, token: str | None = None, dry_run: str | Path | None = None
+    source: str, repo_id: str, *, private: bool = False, token: str | None = None, dry_run: str | Path | None = None
 ) -> str:
-    """Publish `sod_metrics` as a Space from which `evaluate.load(repo_id)` loads it.
+    """Publish an `evaluate` module as a Space from which `evaluate.load(repo_id)` loads it.
 
     Args:
+        source: "sod_metrics" or "cell_metrics".
         repo_id: The Space, "user/sod_metrics" or another name of letters, digits and underscores.
         private: As in [`publish_model`], as are the others, the result and the errors.
         token: See there.
         dry_run: See there.
     """
-    return _publish(partial(write_metric, repo_id=repo_id), repo_id, "space", (), private, token, dry_run)
+    write = partial(write_metric, source=source, repo_id=repo_id)
+    return _publish(write, repo_id, "space", (), private, token, dry_run)
 
 
 def publish_dataset(
@@ -249,19 +252,22 @@ def _copy_onnx(exported: Path, folder: Path) -> None:
         shutil.copyfile(file, folder / "onnx" / file.name)
 
 
-def write_metric(folder: Path, repo_id: str) -> None:
-    """Write the Space of the metric: the files of `sod_metrics`, a page to try it, and the card."""
+def write_metric(folder: Path, source: str, repo_id: str) -> None:
+    """Write the Space of a metric: its files, a page to try it, and the card."""
+    if source not in METRICS:
+        raise ValueError(f"The metrics are {' and '.join(METRICS)}; there is no {source!r}.")
     name = repo_id.rpartition("/")[2]
     if not name.isidentifier():
         raise ValueError(f"evaluate loads a metric only from a name of letters, digits and _, not from {name!r}.")
-    for file in (PACKAGE / "sod_metrics").glob("*.py"):
+    for file in (PACKAGE / source).glob("*.py"):
         if file.name != "__init__.py":
             shutil.copyfile(file, folder / file.name)
-    if name != "sod_metrics":  # `evaluate.load` looks for a file that is named as the Space
-        shutil.copyfile(folder / "sod_metrics.py", folder / f"{name}.py")
+    if name != source:  # `evaluate.load` looks for a file that is named as the Space
+        shutil.copyfile(folder / f"{source}.py", folder / f"{name}.py")
     for extra in ("app.py", "requirements.txt"):
-        shutil.copyfile(find_template(f"metric/{extra}"), folder / extra)
-    (folder / "README.md").write_text(fill_template("metric/README.md", repo_id=repo_id), encoding="utf-8")
+        shutil.copyfile(find_template(f"metric/{source}/{extra}"), folder / extra)
+    card = fill_template(f"metric/{source}/README.md", repo_id=repo_id)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def write_dataset(folder: Path, source: Path, repo_id: str) -> None:
