@@ -324,7 +324,12 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("u2net_hf.hub.publish.find_template", lambda name: tmp_path / "hub_cards" / name)
     publish_space("me/demo", dry_run=tmp_path / "out")
     published = files(tmp_path / "out")
-    assert {"app.py", "u2net_hf/__init__.py", "u2net_hf/models/u2net/modeling_u2net.py", "u2net_hf/py.typed"} <= published
+    assert {
+        "app.py",
+        "u2net_hf/__init__.py",
+        "u2net_hf/models/u2net/modeling_u2net.py",
+        "u2net_hf/py.typed",
+    } <= published
     assert not [name for name in published if "pyc" in name]
 
 
