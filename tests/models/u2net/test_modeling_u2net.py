@@ -126,3 +126,38 @@ def test_fresh_weights_have_pytorch_s_own_scale() -> None:
     model = U2NetForImageSegmentation(U2NetConfig.small())
     weight = model.stage3.rebnconvin.conv_s1.weight
     assert weight.std().item() == pytest.approx((3 * 64 * 9) ** -0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("options", [{"out_channels": 3}, {"semantic_loss_ignore_index": -1}], ids=str)
+def test_where_all_is_ignored_the_loss_is_zero(options: dict) -> None:
+    model = U2NetForImageSegmentation(tiny_u2net_config(**options))
+    labels = torch.full((2, 8, 8), model.config.semantic_loss_ignore_index)
+    loss = model(torch.rand(2, 3, 8, 8), labels=labels).loss
+    loss.backward()
+    assert loss.item() == 0
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("labels", [torch.full((1, 8, 8), 3), torch.full((1, 8, 8), -1)])
+def test_labels_out_of_range_are_named(labels: torch.Tensor) -> None:
+    model = U2NetForImageSegmentation(tiny_u2net_config(out_channels=3))
+    with pytest.raises(ValueError, match=rf"indices from 0 to 2, or 255 .* got \[{labels[0, 0, 0]}\]"):
+        model(torch.rand(1, 3, 8, 8), labels=labels)
+
+
+@pytest.mark.parametrize("iou_loss_weight", [0.0, 0.7])
+def test_one_channel_ignores_pixels_too(iou_loss_weight: float) -> None:
+    """What is ignored counts as if it were cut off: the maps of the left half alone."""
+    model = U2NetForImageSegmentation(tiny_u2net_config(iou_loss_weight=iou_loss_weight)).eval()
+    logits, labels = torch.randn(2, 1, 6, 8), torch.rand(2, 6, 8)
+    labels[..., 4:] = 255
+    expected = model.map_loss(logits[..., :4], labels[..., :4])
+    assert model.map_loss(logits, labels).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_mask_of_8_bits_is_not_taken_for_one_to_ignore() -> None:
+    model = U2NetForImageSegmentation(tiny_u2net_config())
+    labels = torch.zeros(1, 8, 8)
+    labels[:, 4:] = 255
+    with pytest.raises(ValueError, match=r"\[0, 255\]: divide masks of 0 and 255 by 255"):
+        model(torch.rand(1, 3, 8, 8), labels=labels)

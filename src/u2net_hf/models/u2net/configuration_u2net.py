@@ -33,6 +33,9 @@ CUSTOM_PIPELINES = {
     }
 }
 
+# What is set together: each of them says how many labels there are.
+LABEL_ARGUMENTS = ("num_labels", "id2label", "label2id", "out_channels")
+
 # Name of the residual U-block, mid channels, out channels: table 1 of the paper, from En_1 down and from De_5 up.
 Stage = list[str | int]
 ENCODER_STAGES: list[Stage] = [
@@ -61,10 +64,12 @@ class U2NetConfig(PreTrainedConfig):
     Args:
         num_channels (`int`, *optional*, defaults to 3):
             Channels of the input image.
-        out_channels (`int`, *optional*, defaults to 1):
-            Channels of every saliency map. With 1 the map is the log-odds of "salient object" and the loss is binary
-            cross entropy; with more, one channel per label, and the loss is softmax cross entropy. Channel 0 is then
-            the background.
+        num_labels (`int`, *optional*, defaults to 2):
+            How many labels the network tells apart; `id2label` names them. Label 0 is the background.
+        out_channels (`int`, *optional*):
+            Channels of every saliency map; what the labels need by default. Two labels need one: the map is the
+            log-odds of "salient object" and the loss is binary cross entropy. More have one channel each, and the
+            loss is softmax cross entropy, as for two labels with `out_channels=2`.
         encoder_stages (`list[list]`, *optional*):
             One `[block, mid_channels, out_channels]` per encoder stage, from the input down. `block` is the paper's
             name of a residual U-block: `"RSU-L"` with height L, or `"RSU-LF"` with dilations instead of pooling.
@@ -82,7 +87,7 @@ class U2NetConfig(PreTrainedConfig):
             `out_channels == 1`. The paper has none. Cross entropy makes an unsure network gray, this term makes it
             decide, which short trainings on few images gain most from (BASNet's loss, Qin et al., CVPR 2019).
         semantic_loss_ignore_index (`int`, *optional*, defaults to 255):
-            Label that the loss ignores. Only used if `out_channels > 1`.
+            Label of the pixels that the loss leaves out.
 
     Raises:
         ValueError: If a stage is not `[block, mid_channels, out_channels]`, or counts do not fit together.
@@ -106,7 +111,7 @@ class U2NetConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = ["side_logits", "hidden_states"]
 
     num_channels: int = 3
-    out_channels: int = 1
+    out_channels: int | None = None
     encoder_stages: list[Stage] = field(default_factory=lambda: [list(stage) for stage in ENCODER_STAGES])
     decoder_stages: list[Stage] = field(default_factory=lambda: [list(stage) for stage in DECODER_STAGES])
     use_batch_norm: bool = True
@@ -122,13 +127,39 @@ class U2NetConfig(PreTrainedConfig):
             kwargs.pop("custom_pipelines", None)
         if self.side_loss_weights is None:
             self.side_loss_weights = [1.0] * len(self.encoder_stages)
-        if self.id2label is None and self.out_channels == 1 and kwargs.get("num_labels") is None:
-            # One channel tells two labels apart.
-            self.id2label = {0: "background", 1: "salient object"}
-            self.label2id = {"background": 0, "salient object": 1}
-        elif self.id2label is None:
-            kwargs.setdefault("num_labels", self.out_channels)
+        self._match_labels_and_channels(kwargs.pop("num_labels", None))
         super().__post_init__(**kwargs)
+
+    def _match_labels_and_channels(self, num_labels: int | None) -> None:
+        """Fill in from `num_labels`, `id2label`, `label2id` and `out_channels` those that are not given."""
+        if self.id2label is None and self.label2id is not None:
+            self.id2label = {int(label): name for name, label in self.label2id.items()}
+        if self.out_channels is None:
+            count = num_labels or len(self.id2label or ()) or 1
+            self.out_channels = count if count > 2 else 1  # one channel tells two labels apart
+        if self.id2label is None:
+            several = [f"LABEL_{label}" for label in range(self.out_channels)]
+            names = several if self.out_channels > 1 else ["background", "salient object"]
+            self.id2label = dict(enumerate(names))
+        if self.label2id is None:
+            self.label2id = {name: int(label) for label, name in self.id2label.items()}
+        if num_labels is not None and (num_labels < 1 or max(num_labels, 2) != len(self.id2label)):
+            raise ValueError(
+                f"`num_labels={num_labels}` does not fit `out_channels={self.out_channels}` or the "
+                f"{len(self.id2label)} labels of `id2label`: give one of them."
+            )
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> "U2NetConfig":
+        """As `PreTrainedConfig.from_dict`; labels or channels among `kwargs` take the place of all saved ones."""
+        given = {name: kwargs.pop(name) for name in LABEL_ARGUMENTS if kwargs.get(name) is not None}
+        if given:
+            saved = cls(**{name: config_dict[name] for name in LABEL_ARGUMENTS if name in config_dict})
+            wanted = cls(**given)
+            names = ("id2label", "label2id") if given.keys() & {"id2label", "label2id"} else ()
+            stale = LABEL_ARGUMENTS if wanted.num_labels != saved.num_labels else names
+            config_dict = {name: value for name, value in config_dict.items() if name not in stale} | given
+        return super().from_dict(config_dict, **kwargs)
 
     def validate_architecture(self) -> None:
         """Check that stages, weights and labels fit together (called when the configuration is made)."""
@@ -145,20 +176,20 @@ class U2NetConfig(PreTrainedConfig):
                 f"`side_loss_weights` needs {len(self.encoder_stages)} weights, one per side output, "
                 f"got {self.side_loss_weights}."
             )
-        if self.iou_loss_weight < 0 or (self.iou_loss_weight and self.out_channels > 1):
+        out_channels: int = self.out_channels
+        if self.iou_loss_weight < 0 or (self.iou_loss_weight and out_channels > 1):
             raise ValueError(
                 f"`iou_loss_weight` must be at least 0, and 0 for `out_channels` above 1, got {self.iou_loss_weight} "
-                f"for {self.out_channels}."
+                f"for {out_channels}."
             )
-        if self.num_channels < 1 or self.out_channels < 1:
+        if self.num_channels < 1 or out_channels < 1:
             raise ValueError(
-                "`num_channels` and `out_channels` must be at least 1, "
-                f"got {self.num_channels} and {self.out_channels}."
+                f"`num_channels` and `out_channels` must be at least 1, got {self.num_channels} and {out_channels}."
             )
-        if self.num_labels != max(self.out_channels, 2):
+        if self.num_labels != max(out_channels, 2):
             raise ValueError(
-                f"`out_channels={self.out_channels}` tells {max(self.out_channels, 2)} labels apart, but there are "
-                f"{self.num_labels} labels: set `out_channels` to the number of labels (1 for two labels)."
+                f"`out_channels={out_channels}` tells {max(out_channels, 2)} labels apart, but `id2label` has "
+                f"{self.num_labels} labels: make the configuration with one of the two."
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ https://github.com/xuebinqin/U-2-Net), so that their state dicts fit as they are
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -119,6 +118,8 @@ class U2NetPreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["U2NetRSU"]
+    # The loss is an average; `Trainer` must divide it by the steps that it accumulates.
+    accepts_loss_kwargs = False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -150,6 +151,7 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
         super().__init__(config)
         config.validate_architecture()  # arguments given to `from_pretrained` are set one by one, without this check
         self.num_stages = len(config.encoder_stages)
+        out_channels: int = config.out_channels
 
         channels, encoder_channels = config.num_channels, []
         for number, stage in enumerate(config.encoder_stages, start=1):
@@ -162,8 +164,8 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
             channels = int(stage[2])
             side_channels.insert(0, channels)
         for number, channels in enumerate(side_channels, start=1):
-            self.add_module(f"side{number}", nn.Conv2d(channels, config.out_channels, kernel_size=3, padding=1))
-        self.outconv = nn.Conv2d(self.num_stages * config.out_channels, config.out_channels, kernel_size=1)
+            self.add_module(f"side{number}", nn.Conv2d(channels, out_channels, kernel_size=3, padding=1))
+        self.outconv = nn.Conv2d(self.num_stages * out_channels, out_channels, kernel_size=1)
 
         self.post_init()
 
@@ -179,7 +181,6 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
         output_side_logits: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: Any,
     ) -> SaliencyOutput:
         r"""Predict saliency maps.
 
@@ -188,7 +189,8 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
                 Images as [`U2NetImageProcessor`] gives them.
             labels (`torch.Tensor` of shape `(batch_size, height, width)`, *optional*):
                 For `out_channels=1` the masks, in [0, 1]; soft masks are allowed. For more, class indices (`int64`).
-                A channel axis of size 1 is allowed too.
+                Either may hold `config.semantic_loss_ignore_index` where the loss shall not look. A channel axis of
+                size 1 is allowed too.
             output_side_logits (`bool`, *optional*):
                 Whether to return the side outputs; by default in training mode and with `labels`.
             output_hidden_states (`bool`, *optional*):
@@ -252,7 +254,8 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
         """Loss of one map, averaged over its pixels, in float32 also under autocast.
 
         Binary cross entropy on the logits (equation 2 of the paper), with `iou_loss_weight` also the soft
-        intersection over union of each image; or softmax cross entropy for several channels.
+        intersection over union of each image; or softmax cross entropy for several channels. Ignored pixels are no
+        part of it; if all are ignored the loss is 0.
 
         Args:
             logits: `(batch_size, out_channels, height, width)`, the fused map or one side output.
@@ -262,14 +265,18 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
             ValueError: If the labels have another shape, type or range than `forward` says.
         """
         labels = self._check_labels(logits, labels)
+        counted = labels != self.config.semantic_loss_ignore_index
         with torch.autocast(logits.device.type, enabled=False):
-            if logits.shape[1] == 1:
-                logits, labels = logits.float().squeeze(1), labels.float()
-                loss = F.binary_cross_entropy_with_logits(logits, labels)
-                if self.config.iou_loss_weight:
-                    loss = loss + self.config.iou_loss_weight * soft_iou_loss(logits.sigmoid(), labels)
-                return loss
-            return F.cross_entropy(logits.float(), labels, ignore_index=self.config.semantic_loss_ignore_index)
+            if logits.shape[1] > 1:
+                ignored = self.config.semantic_loss_ignore_index
+                loss = F.cross_entropy(logits.float(), labels, ignore_index=ignored, reduction="none")
+                return loss.sum() / counted.sum().clamp(min=1)
+            logits, labels = logits.float().squeeze(1), torch.where(counted, labels, 0).float()
+            loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+            loss = (loss * counted).sum() / counted.sum().clamp(min=1)
+            if self.config.iou_loss_weight:
+                loss = loss + self.config.iou_loss_weight * soft_iou_loss(logits.sigmoid() * counted, labels)
+            return loss
 
     def _check_pixel_values(self, pixel_values: torch.Tensor) -> None:
         if pixel_values.ndim != 4 or pixel_values.shape[1] != self.config.num_channels:
@@ -292,15 +299,27 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
             raise ValueError(
                 f"`labels` for {out_channels} channels must be class indices (int64), got {labels.dtype}."
             )
-        if out_channels > 1:
-            return labels.long()
-        # A compiled or exported graph cannot branch on values.
-        if not torch.compiler.is_compiling() and ((low := labels.min()) < 0 or labels.max() > 1):
+        if not torch.compiler.is_compiling():  # a compiled or exported graph cannot branch on values
+            self._check_label_values(labels, out_channels)
+        return labels.long() if out_channels > 1 else labels
+
+    def _check_label_values(self, labels: torch.Tensor, out_channels: int) -> None:
+        ignored, largest = self.config.semantic_loss_ignore_index, max(out_channels - 1, 1)
+        counted = labels[labels != ignored]
+        wrong = counted[(counted < 0) | (counted > largest)]
+        if out_channels > 1 and len(wrong):
             raise ValueError(
-                f"`labels` for one channel must lie in [0, 1], got [{low.item():g}, {labels.max().item():g}]: "
-                "divide masks of 0 and 255 by 255."
+                f"`labels` for {out_channels} channels must be class indices from 0 to {largest}, or {ignored} for "
+                f"pixels to ignore, got {wrong.unique().tolist()}."
             )
-        return labels
+        # Nothing but 0 and 255 is most likely a mask of 8 bits, whose object would be ignored.
+        is_mask = out_channels == 1 and ignored == 255 and len(counted) < labels.numel() and not counted.any()
+        if len(wrong) or is_mask:
+            raise ValueError(
+                f"`labels` for one channel must lie in [0, 1], got [{labels.min():g}, {labels.max():g}]: "
+                "divide masks of 0 and 255 by 255. (To ignore pixels of an image without an object choose another "
+                "`semantic_loss_ignore_index` than 255, such as -1.)"
+            )
 
 
 def soft_iou_loss(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

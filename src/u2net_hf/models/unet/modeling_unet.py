@@ -95,6 +95,8 @@ class UNetPreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["UNetContractingBlock", "UNetExpansiveBlock"]
+    # The loss is an average; `Trainer` must divide it by the steps that it accumulates.
+    accepts_loss_kwargs = False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -163,9 +165,9 @@ class UNetForSemanticSegmentation(UNetPreTrainedModel):
                 Images as [`UNetImageProcessor`] gives them. With `padding="same"` any size will do, with
                 `padding="valid"` those that [`UNetConfig.output_size`] takes.
             labels (`torch.Tensor` of shape `(batch_size, height, width)`, *optional*; a channel axis of 1 is allowed):
-                Class indices, or `config.semantic_loss_ignore_index` where the loss shall not look. With one label
-                the masks, in [0, 1]; soft masks are allowed. Valid convolutions take labels of the input's size,
-                which are center-cropped, or of the output's.
+                Class indices; with one label the masks, in [0, 1]; soft masks are allowed. Either may hold
+                `config.semantic_loss_ignore_index` where the loss shall not look. Valid convolutions take labels of
+                the input's size, which are center-cropped, or of the output's.
             loss_weights (`torch.FloatTensor` of the shape of `labels`, *optional*):
                 Weight of each pixel in the loss, the map w(x) of equation 2.
             output_hidden_states (`bool`, *optional*):
@@ -219,17 +221,16 @@ class UNetForSemanticSegmentation(UNetPreTrainedModel):
             loss_weights: `(batch_size, height, width)`; 1 everywhere by default.
         """
         with torch.autocast(logits.device.type, enabled=False):
-            logits = logits.float()
+            logits, ignored = logits.float(), self.config.semantic_loss_ignore_index
+            counted = labels != ignored
             if logits.shape[1] == 1:
-                loss = F.binary_cross_entropy_with_logits(logits.squeeze(1), labels.float(), reduction="none")
-                num_pixels = loss.new_tensor(loss.numel())
+                masks = torch.where(counted, labels, 0).float()
+                loss = F.binary_cross_entropy_with_logits(logits.squeeze(1), masks, reduction="none") * counted
             else:
-                ignored = self.config.semantic_loss_ignore_index
                 loss = F.cross_entropy(logits, labels.long(), ignore_index=ignored, reduction="none")
-                num_pixels = (labels != ignored).sum()
             if loss_weights is not None:
                 loss = loss * loss_weights.float()
-            return loss.sum() / num_pixels.clamp(min=1)
+            return loss.sum() / counted.sum().clamp(min=1)
 
     def _check_pixel_values(self, pixel_values: torch.Tensor) -> tuple[int, int]:
         """Say what is wrong with the images, or how large the output will be."""
@@ -273,16 +274,21 @@ class UNetForSemanticSegmentation(UNetPreTrainedModel):
             raise ValueError(f"`labels` for {num_labels} labels must be class indices (int64), got {labels.dtype}.")
         if torch.compiler.is_compiling():  # a compiled or exported graph cannot branch on values
             return
-        if num_labels == 1 and (labels.min() < 0 or labels.max() > 1):
+        counted = labels[labels != ignored]
+        largest = max(num_labels - 1, 1)
+        wrong = counted[(counted < 0) | (counted > largest)]
+        if num_labels > 1 and len(wrong):
             raise ValueError(
-                f"`labels` for one label must lie in [0, 1], got [{labels.min().item():g}, {labels.max().item():g}]: "
-                "divide masks of 0 and 255 by 255."
+                f"`labels` for {num_labels} labels must be class indices from 0 to {largest}, or {ignored} for "
+                f"pixels to ignore, got {wrong.unique().tolist()}."
             )
-        wrong = (labels != ignored) & ((labels < 0) | (labels >= num_labels))
-        if num_labels > 1 and wrong.any():
+        # Nothing but 0 and 255 is most likely a mask of 8 bits, whose object would be ignored.
+        is_mask = num_labels == 1 and ignored == 255 and len(counted) < labels.numel() and not counted.any()
+        if len(wrong) or is_mask:
             raise ValueError(
-                f"`labels` for {num_labels} labels must be class indices from 0 to {num_labels - 1}, or {ignored} for "
-                f"pixels to ignore, got {labels[wrong].unique().tolist()}."
+                f"`labels` for one label must lie in [0, 1], got [{labels.min():g}, {labels.max():g}]: "
+                "divide masks of 0 and 255 by 255. (To ignore pixels of an image without an object choose another "
+                "`semantic_loss_ignore_index` than 255, such as -1.)"
             )
 
 
