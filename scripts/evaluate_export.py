@@ -35,7 +35,7 @@ def main(
     from u2net_hf.data.corpora import load_corpus
     from u2net_hf.evaluation.results import make_results, make_score, write_results
     from u2net_hf.images.files import mask_image
-    from u2net_hf.models.u2net.image_processing_base_u2net import resize_each
+    from u2net_hf.models.u2net.image_processing_u2net import resize_each
     from u2net_hf.sod_metrics import SODMetrics
     from u2net_hf.utils.files import write_atomically
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from u2net_hf.models.u2net.fused_u2net import FusedU2Net
+from u2net_hf.engines.fused_u2net import FusedU2Net
 from u2net_hf.utils.process import keep_freed_memory
 from u2net_hf.weights.published import pull, pull_onnx
 

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from .engines.predict import saliency_maps as saliency_maps
     from .engines.torch_engine import ModelEngine as ModelEngine
     from .models.u2net.configuration_u2net import U2NetConfig as U2NetConfig
-    from .models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil as U2NetImageProcessorPil
     from .models.u2net.image_processing_u2net import U2NetImageProcessor as U2NetImageProcessor
+    from .models.u2net.image_processing_u2net import U2NetImageProcessorPil as U2NetImageProcessorPil
     from .models.u2net.modeling_u2net import SaliencyOutput as SaliencyOutput
     from .models.u2net.modeling_u2net import U2NetForImageSegmentation as U2NetForImageSegmentation
     from .models.u2net.modeling_u2net import U2NetPreTrainedModel as U2NetPreTrainedModel
     from .models.u2net.pipeline_u2net import BackgroundRemovalPipeline as BackgroundRemovalPipeline
     from .models.unet.configuration_unet import UNetConfig as UNetConfig
-    from .models.unet.image_processing_pil_unet import UNetImageProcessorPil as UNetImageProcessorPil
     from .models.unet.image_processing_unet import UNetImageProcessor as UNetImageProcessor
+    from .models.unet.image_processing_unet import UNetImageProcessorPil as UNetImageProcessorPil
     from .models.unet.modeling_unet import UNetForSemanticSegmentation as UNetForSemanticSegmentation
     from .models.unet.modeling_unet import UNetPreTrainedModel as UNetPreTrainedModel
     from .weights.published import PUBLISHED as PUBLISHED
@@ -37,14 +37,14 @@ _MODULES = {
     "ModelEngine": "engines.torch_engine",
     "saliency_maps": "engines.predict",
     "U2NetConfig": "models.u2net.configuration_u2net",
-    "U2NetImageProcessorPil": "models.u2net.image_processing_pil_u2net",
+    "U2NetImageProcessorPil": "models.u2net.image_processing_u2net",
     "U2NetImageProcessor": "models.u2net.image_processing_u2net",
     "SaliencyOutput": "models.u2net.modeling_u2net",
     "U2NetForImageSegmentation": "models.u2net.modeling_u2net",
     "U2NetPreTrainedModel": "models.u2net.modeling_u2net",
     "BackgroundRemovalPipeline": "models.u2net.pipeline_u2net",
     "UNetConfig": "models.unet.configuration_unet",
-    "UNetImageProcessorPil": "models.unet.image_processing_pil_unet",
+    "UNetImageProcessorPil": "models.unet.image_processing_unet",
     "UNetImageProcessor": "models.unet.image_processing_unet",
     "UNetForSemanticSegmentation": "models.unet.modeling_unet",
     "UNetPreTrainedModel": "models.unet.modeling_unet",

@@ -79,11 +79,9 @@ def register_image_processors() -> None:
     from transformers.utils import is_torchvision_available
 
     from .models.u2net.configuration_u2net import U2NetConfig
-    from .models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
-    from .models.u2net.image_processing_u2net import U2NetImageProcessor
+    from .models.u2net.image_processing_u2net import U2NetImageProcessor, U2NetImageProcessorPil
     from .models.unet.configuration_unet import UNetConfig
-    from .models.unet.image_processing_pil_unet import UNetImageProcessorPil
-    from .models.unet.image_processing_unet import UNetImageProcessor
+    from .models.unet.image_processing_unet import UNetImageProcessor, UNetImageProcessorPil
 
     for config, pil, torchvision in (
         (U2NetConfig, U2NetImageProcessorPil, U2NetImageProcessor),

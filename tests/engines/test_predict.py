@@ -10,10 +10,10 @@ from PIL import Image
 from prediction_helpers import Pair, noise
 from torch.nn import functional as F
 
+from u2net_hf.engines.fused_u2net import FusedU2Net
 from u2net_hf.engines.interface import Engine
 from u2net_hf.engines.predict import predict_batch, saliency_maps
 from u2net_hf.engines.torch_engine import ModelEngine, TorchEngine
-from u2net_hf.models.u2net.fused_u2net import FusedU2Net
 from u2net_hf.models.u2net.pixels_u2net import InputOptions
 
 pytest_plugins = ["prediction_helpers"]

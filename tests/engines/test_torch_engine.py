@@ -15,7 +15,7 @@ from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.engines import load_engine, torch_engine
 from u2net_hf.engines.predict import saliency_maps
 from u2net_hf.engines.torch_engine import ModelEngine, TorchEngine, choose_dtype, load_model, usable_device
-from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 
 pytest_plugins = ["prediction_helpers"]

@@ -80,6 +80,13 @@ def look(name, key):
 
 for name in names:
     remover = look(name, name)
+    if "u2net" in name:
+        try:
+            remover.model.fuse()
+        except ImportError as error:
+            assert "needs the package u2net_hf" in str(error), error
+        else:
+            raise AssertionError("fused without the package")
 # What was loaded without the package is as complete when it is saved again.
 again = output + ".again"
 remover.save_pretrained(again)
@@ -153,6 +160,32 @@ def test_without_the_package_all_is_bit_equal(connected_hub: Hub, photo: Path, t
         for key, value in values.items():
             assert seen[f"{name} {key}"].dtype == value.dtype
             np.testing.assert_array_equal(seen[f"{name} {key}"], value, err_msg=f"{name} {key}")
+
+
+@pytest.mark.parametrize("make", [u2net, unet])
+def test_a_published_folder_is_lean(tmp_path: Path, make: Callable) -> None:
+    """Little to trust: few files, and nothing optimised in them."""
+    model, processor = make()
+    pipeline("background-removal", model=model, image_processor=processor).save_pretrained(tmp_path)
+    files = sorted(tmp_path.glob("*.py"))
+    assert 5 <= len(files) <= 8 + (make is unet), files  # U-Net takes the pipeline of U²-Net along
+    for file in files:
+        source = file.read_text()
+        assert "torch.ops" not in source, file
+        assert "mkldnn" not in source, file
+
+
+def test_each_part_alone_brings_its_code(tmp_path: Path) -> None:
+    model, processor = u2net()
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "processor")
+    assert {file.name for file in (tmp_path / "processor").glob("*.py")} == {
+        "image_processing_u2net.py",
+        "pixels_u2net.py",
+    }
+    assert {"modeling_u2net.py", "configuration_u2net.py", "stages_u2net.py", "pipeline_u2net.py"} <= {
+        file.name for file in (tmp_path / "model").glob("*.py")
+    }
 
 
 @pytest.fixture

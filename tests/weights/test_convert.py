@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
-from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 from u2net_hf.weights.convert import convert_checkpoint, infer_config, read_checkpoint, restore_batch_norm
 

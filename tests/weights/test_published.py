@@ -37,7 +37,7 @@ from PIL import Image
 from torch import nn
 
 from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
-from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 from u2net_hf.weights import published as checkpoints
 from u2net_hf.weights import sources

@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ..images.files import to_rgb
-from ..models.u2net.fused_u2net import FusedU2Net
 from ..models.u2net.pixels_u2net import InputOptions
 from ..weights.published import resolve
 from .cpu import cpu_has_bfloat16
+from .fused_u2net import FusedU2Net
 from .interface import DESCRIBED, Engine, PixelEngine, describe_input
 from .model_files import find_model
 

@@ -22,7 +22,7 @@ from torch import nn
 from transformers.utils import logging
 
 from ..models.u2net.configuration_u2net import U2NetConfig
-from ..models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+from ..models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from ..models.u2net.modeling_u2net import U2NetForImageSegmentation
 
 StateDict = dict[str, torch.Tensor]

@@ -277,7 +277,7 @@ def _sole_writer(target: Path) -> Iterator[Path]:
 
 def _convert(name: str, checkpoint: PublishedCheckpoint, original: Path, folder: Path) -> None:
     """Convert the original; torch and transformers are loaded only here."""
-    from ..models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+    from ..models.u2net.image_processing_u2net import U2NetImageProcessorPil
     from .convert import convert_checkpoint
 
     processor = U2NetImageProcessorPil(**checkpoint.image_processor)

@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from transformers.utils import is_torchvision_available
 
-from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
-from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessor
+from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessor, U2NetImageProcessorPil
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
@@ -153,3 +152,50 @@ def test_semantic_maps_are_hard_labels() -> None:
 def test_target_sizes_must_fit_the_batch() -> None:
     with pytest.raises(ValueError, match="1 sizes for 2 saliency maps"):
         U2NetImageProcessorPil().post_process_saliency(SimpleNamespace(logits=torch.zeros(2, 1, 4, 4)), [(4, 4)])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_masks_go_along(backend: type[U2NetImageProcessorPil]) -> None:
+    """Resized to the nearest pixel, as Pillow does; nothing else is done to their numbers."""
+    masks = [Image.fromarray(np.random.default_rng(1).integers(0, 4, (33, 41), dtype=np.uint8)), np.eye(20, 60)]
+    masks[1] = masks[1].astype(np.int64) * 255
+    masks[1][0, 1] = 2
+    batch = backend(size={"height": 16, "width": 24})([photo(), photo(60, 20)], masks, return_tensors="pt")
+    assert batch["pixel_values"].shape == (2, 3, 16, 24)
+    assert batch["labels"].dtype == torch.int64
+    for mask, labels in zip(masks, batch["labels"], strict=True):
+        picture = Image.fromarray(np.asarray(mask).astype(np.int32))
+        np.testing.assert_array_equal(labels, np.asarray(picture.resize((24, 16), Image.Resampling.NEAREST)))
+    unchanged = backend(do_resize=False)(photo(), segmentation_maps=masks[0])
+    np.testing.assert_array_equal(unchanged["labels"][0], np.asarray(masks[0]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_masks_that_do_not_fit_are_refused(
+    backend: type[U2NetImageProcessorPil], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=r"sizes of the images: expected .*\(1, 33, 41\).*got .*\(1, 8, 8\)"):
+        backend()(photo(), np.zeros((8, 8), dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"must hold class indices, got torch\.float"):
+        backend()(photo(), np.zeros((33, 41)))
+    warnings: list[str] = []
+    logger = SimpleNamespace(warning_once=warnings.append)
+    monkeypatch.setattr("u2net_hf.models.u2net.image_processing_u2net.logger", logger)
+    backend()(photo(), np.full((33, 41), 255))
+    assert "divide a mask of 0 and 255 by 255" in warnings[0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gray_arrays_and_16_bits_are_what_they_are_as_rgb_pictures(backend: type[U2NetImageProcessorPil]) -> None:
+    gray = np.asarray(photo().convert("L"))
+    expected = pixel_values(backend(), Image.fromarray(gray).convert("RGB"))
+    deep = gray.astype(np.uint16) * 257
+    for same in (gray, torch.tensor(gray)):
+        np.testing.assert_array_equal(pixel_values(backend(), same), expected)
+    # Fractions of a gray level are kept, where the picture of 8 bits is rounded.
+    one_gray_level = 1.01 / gray.max() / STD.min()
+    for same in (deep, Image.fromarray(deep), deep[None], np.dstack(3 * [deep])):
+        np.testing.assert_allclose(pixel_values(backend(), same), expected, atol=one_gray_level)
+    assert pixel_values(backend(do_normalize=False), deep // 256).max() == pytest.approx(1)
+    faint = backend(do_normalize=False, do_scale_by_max=False)
+    assert pixel_values(faint, np.full((9, 9), 6553, np.uint16)).mean() == pytest.approx(6553 / 65535)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.pixels_u2net import InputOptions, resize_bilinear, resize_map, stretch, to_pixel_values
 
 FLAGS = ("do_resize", "do_antialias", "do_rescale", "do_scale_by_max", "do_normalize")

@@ -13,8 +13,7 @@ from transformers import pipeline
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils import is_torchvision_available
 
-from u2net_hf.models.unet.image_processing_pil_unet import UNetImageProcessorPil
-from u2net_hf.models.unet.image_processing_unet import UNetImageProcessor
+from u2net_hf.models.unet.image_processing_unet import UNetImageProcessor, UNetImageProcessorPil
 from u2net_hf.models.unet.modeling_unet import UNetForSemanticSegmentation
 
 BACKENDS = [
@@ -193,7 +192,7 @@ def test_segmentation_maps_must_fit_their_images(backend: Backend) -> None:
 def test_masks_of_0_and_255_are_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     monkeypatch.setattr(
-        "u2net_hf.models.unet.image_processing_base_unet.logger", SimpleNamespace(warning_once=warnings.append)
+        "u2net_hf.models.unet.image_processing_unet.logger", SimpleNamespace(warning_once=warnings.append)
     )
     processor = UNetImageProcessorPil()
     processor(color(), segmentation_maps=(gray() > 99).astype(np.uint8))

@@ -5,18 +5,13 @@ Detection", Pattern Recognition 106, 2020, table 1 (the stages) and equation 1 (
 """
 
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from .stages_u2net import parse_stage
-
-if TYPE_CHECKING:
-    # `save_pretrained` copies every file that is named like this along with the configuration.
-    from .modeling_u2net import U2NetForImageSegmentation  # noqa: F401
-    from .pipeline_u2net import BackgroundRemovalPipeline  # noqa: F401
 
 # What a process without this package finds in a saved folder, for each Auto class and for the task.
 AUTO_MAP = {

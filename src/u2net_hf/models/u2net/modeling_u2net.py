@@ -8,6 +8,8 @@ https://github.com/xuebinqin/U-2-Net), so that their state dicts fit as they are
 
 import math
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,8 +21,11 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_u2net import U2NetConfig
-from .fused_u2net import FusedU2Net, halve, resize
 from .stages_u2net import parse_stage
+
+if TYPE_CHECKING:
+    # `save_pretrained` copies every file that is named like this along with the model.
+    from .pipeline_u2net import BackgroundRemovalPipeline  # noqa: F401
 
 
 @dataclass
@@ -44,6 +49,18 @@ class SaliencyOutput(ModelOutput):
     logits: torch.Tensor | None = None
     side_logits: tuple[torch.Tensor, ...] | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+def halve(hidden: torch.Tensor) -> torch.Tensor:
+    """2x2 max pooling to half the size, rounded up: `(B, C, H, W)` to `(B, C, ceil(H / 2), ceil(W / 2))`."""
+    return F.max_pool2d(hidden, kernel_size=2, stride=2, ceil_mode=True)
+
+
+def resize(hidden: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """Bilinear resize of `(B, C, H, W)` to `size`, or `hidden` itself where it has that size."""
+    if hidden.shape[-2:] == size:
+        return hidden
+    return F.interpolate(hidden, size=size, mode="bilinear", align_corners=False)
 
 
 class U2NetConvBlock(nn.Module):
@@ -237,8 +254,8 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
             hidden_states=(*encoder_states, *decoder_states) if output_hidden_states else None,
         )
 
-    def fuse(self, dtype: torch.dtype | None = None) -> FusedU2Net:
-        """A copy of this network for inference only: the same maps, faster (see [`FusedU2Net`]).
+    def fuse(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """A copy of this network for inference only: the same maps, faster.
 
         Args:
             dtype: Of weights and activations; by default that of this network. bfloat16 is about twice as fast as
@@ -247,8 +264,18 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
         Returns:
             A plain `torch.nn.Module` from `(batch_size, num_channels, height, width)` to logits of the shape
             `(batch_size, out_channels, height, width)`, on this network's device.
+
+        Raises:
+            ImportError: If the package u2net_hf, of which this file may be a copy, is not installed.
         """
-        return FusedU2Net.from_state_dict(self.config.to_dict(), self.state_dict(), dtype or self.dtype, self.device)
+        try:
+            fused = import_module("u2net_hf.engines.fused_u2net")
+        except ModuleNotFoundError as error:
+            if error.name != "u2net_hf":
+                raise
+            raise ImportError("`fuse()` needs the package u2net_hf, which is not installed.") from error
+        config, weights = self.config.to_dict(), self.state_dict()
+        return fused.FusedU2Net.from_state_dict(config, weights, dtype or self.dtype, self.device)
 
     def map_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Loss of one map, averaged over its pixels, in float32 also under autocast.

@@ -1,14 +1,10 @@
 """Configuration of the U-Net, and the arithmetic of its unpadded ("valid") convolutions."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
-
-if TYPE_CHECKING:
-    # `save_pretrained` copies every file that is named like this along with the configuration.
-    from .modeling_unet import UNetForSemanticSegmentation  # noqa: F401
 
 # What a process without this package finds in a saved folder, for each Auto class.
 AUTO_MAP = {

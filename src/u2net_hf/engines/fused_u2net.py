@@ -6,7 +6,7 @@ What it leaves out, none of which changes a map by more than rounding:
 - No side output is made at full size. The 1x1 convolution that fuses them is linear, so each side output is weighted
   at its own resolution, then resized and added. A 3x3 convolution to one channel is a 1x1 convolution to nine, one
   per tap, that are shifted and added: a CPU convolves to 16 channels in the time that it takes for one.
-- A convolution over an upsampled map is carried out before the upsampling (`doubled_convolution_u2net.py`): it is
+- A convolution over an upsampled map is carried out before the upsampling (`doubled_convolution.py`): it is
   split into the channels of the two maps that the plain network concatenates,
 
       conv3x3(concat(upsample(low), skip)) = conv3x3(upsample(low)) + conv3x3(skip),
@@ -14,7 +14,7 @@ What it leaves out, none of which changes a map by more than rounding:
   and the first part costs a quarter at the small size, with no upsampled and no concatenated map. It holds for sizes
   that double exactly; to other sizes the map is resized first.
 
-On a CPU, oneDNN adds and clips at zero while it convolves. The weights exist once, in the form that is used.
+The weights exist once, in the form that is used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .doubled_convolution_u2net import bilinear_filter, convolve_doubled
-from .stages_u2net import parse_stage
+from ..models.u2net.stages_u2net import parse_stage
+from .doubled_convolution import bilinear_filter, convolve_doubled
 
 # The transposed convolution saves 14 operations per input channel, output channel and pixel of the large map. Below
 # this product of the three its small steps cost more (measured on a CPU; on GPUs it was not).
@@ -48,28 +48,15 @@ class ConvReLU(nn.Module):
         super().__init__()
         self.weight: torch.Tensor
         self.bias: torch.Tensor
-        self.dilation, self.onednn = dilation, _onednn_runs(weight)
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        if self.onednn:
-            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry)
-        self.register_buffer("weight", weight)
+        self.dilation = dilation
+        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
         self.register_buffer("bias", bias)
-
-    @property
-    def _geometry(self) -> tuple[list[int], list[int], list[int], int]:
-        """Padding, stride, dilation and groups."""
-        return [self.dilation] * 2, [1, 1], [self.dilation] * 2, 1
 
     def forward(self, hidden: torch.Tensor, addend: torch.Tensor | None = None) -> torch.Tensor:
         """`relu(convolution + addend)`; the result takes the memory of `addend`."""
         hidden = hidden.to(self.bias.dtype)
-        layer = (self.weight, self.bias, *self._geometry)
-        if not self.onednn:
-            result = F.conv2d(hidden, self.weight, self.bias, padding=self.dilation, dilation=self.dilation)
-            return (result if addend is None else addend.add_(result)).relu_()
-        if addend is None:
-            return torch.ops.mkldnn._convolution_pointwise(hidden, *layer, "relu", [], "")
-        return torch.ops.mkldnn._convolution_pointwise_.binary(addend, hidden, *layer, "add", 1.0, "relu", [], "")
+        result = F.conv2d(hidden, self.weight, self.bias, padding=self.dilation, dilation=self.dilation)
+        return (result if addend is None else addend.add_(result)).relu_()
 
 
 class UpConvReLU(nn.Module):
@@ -315,6 +302,7 @@ class _Builder:
         return self.state_dict[name].detach().double()
 
 
+# The plain network has these two as well, in a file that imports transformers.
 def halve(hidden: torch.Tensor) -> torch.Tensor:
     """2x2 max pooling to half the size, rounded up: `(B, C, H, W)` to `(B, C, ceil(H / 2), ceil(W / 2))`."""
     return F.max_pool2d(hidden, kernel_size=2, stride=2, ceil_mode=True)
@@ -329,14 +317,3 @@ def resize(hidden: torch.Tensor, size: torch.Size) -> torch.Tensor:
 
 def _map_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
-
-
-def _onednn_runs(weight: torch.Tensor) -> bool:
-    """Whether oneDNN convolves with such a weight, fused with what follows."""
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
-    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise_"):  # torch does not promise it
-        return False
-    if weight.dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return weight.dtype == torch.float32

@@ -13,11 +13,11 @@ from tiny_models import tiny_u2net_config
 from torch import nn
 from torch.nn import functional as F
 
-from u2net_hf.models.u2net import fused_u2net
+from u2net_hf.engines import fused_u2net
+from u2net_hf.engines.doubled_convolution import bilinear_filter, convolve_doubled
+from u2net_hf.engines.fused_u2net import ConvReLU, FusedU2Net, SideMap
 from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
-from u2net_hf.models.u2net.doubled_convolution_u2net import bilinear_filter, convolve_doubled
-from u2net_hf.models.u2net.fused_u2net import ConvReLU, FusedU2Net, SideMap
-from u2net_hf.models.u2net.image_processing_pil_u2net import U2NetImageProcessorPil
+from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 from u2net_hf.weights.published import CheckpointError, pull
 
@@ -58,10 +58,7 @@ def test_a_side_map_is_a_convolution() -> None:
 
 
 @pytest.mark.parametrize("dilation", [1, 3])
-@pytest.mark.parametrize("onednn", [True, False])
-def test_a_layer_adds_before_it_clips(dilation: int, onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not onednn:
-        monkeypatch.setattr(fused_u2net, "_onednn_runs", lambda weight: False)
+def test_a_layer_adds_before_it_clips(dilation: int) -> None:
     hidden, addend = torch.randn(1, 3, 7, 6), torch.randn(1, 4, 7, 6).contiguous(memory_format=torch.channels_last)
     weight, bias = torch.randn(4, 3, 3, 3), torch.randn(4)
     layer = ConvReLU(weight, bias, dilation)
@@ -189,17 +186,13 @@ def test_missing_weights_are_named() -> None:
 
 
 def test_it_runs_without_transformers(tmp_path: Path) -> None:
-    """The files alone, in a folder of their own, as a command that must start fast may use them."""
-    (tmp_path / "network").mkdir()
-    for name in ("fused_u2net", "doubled_convolution_u2net", "stages_u2net"):
-        source = Path(fused_u2net.__file__).with_name(f"{name}.py").read_text()
-        (tmp_path / "network" / f"{name}.py").write_text(source)
+    """A command that must start fast may use it."""
     model, images = trained(tiny_u2net_config()), torch.randn(1, 3, 16, 16)
     torch.save({"state_dict": model.state_dict(), "images": images}, tmp_path / "weights.pt")
     stages = {name: getattr(model.config, name) for name in ("num_channels", "encoder_stages", "decoder_stages")}
     code = f"""
 import sys, numpy, torch
-from network.fused_u2net import FusedU2Net
+from u2net_hf.engines.fused_u2net import FusedU2Net
 saved = torch.load("weights.pt")
 network = FusedU2Net.from_state_dict({stages!r}, saved["state_dict"])
 numpy.save("logits.npy", network(saved["images"]).numpy())
