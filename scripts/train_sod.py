@@ -10,16 +10,20 @@ On your own masks (a folder with images/ and masks/), from the published weights
     python scripts/train_sod.py --dataset_name photos --train_split "train[:90%]" --validation_split "train[90%:]" \\
         --model_name_or_path u2netp --iou_loss_weight 1 --learning_rate 5e-5 --max_train_steps 2000 --output_dir mine
 
+Several classes, from masks whose gray values or palette indices are 0 (background), 1, 2 (255 = ignored):
+
+    python scripts/train_sod.py --dataset_name parts --num_labels 3 --model_name_or_path u2netp --output_dir parts-net
+
 One GPU; four GPUs; two nodes of eight (on each node, with its rank); two processes on the CPU:
 
     accelerate launch --mixed_precision bf16 scripts/train_sod.py ... --channels_last
     accelerate launch --multi_gpu --num_processes 4 scripts/train_sod.py ... --sync_batchnorm
     accelerate launch --multi_gpu --num_machines 2 --num_processes 16 --machine_rank 0 \\
         --main_process_ip 10.0.0.1 --main_process_port 29500 scripts/train_sod.py ...
-    ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node 2 scripts/train_sod.py ...
+    torchrun --standalone --nproc_per_node 2 scripts/train_sod.py ...
 
 With --resume_from_checkpoint latest the same line starts a training, and goes on with it after any interruption.
-SIGTERM saves the state and exits with status 143; errors exit with 1.
+SIGTERM and Ctrl-C save the state and exit with status 143; errors exit with 1.
 """
 
 from dataclasses import dataclass
@@ -36,7 +40,7 @@ from u2net_hf.data.transforms import authors_recipe, strong_recipe
 from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import MakeSaliencySample, Share, make_loader
 from u2net_hf.training.loop import Training
-from u2net_hf.training.validation import SaliencyValidation
+from u2net_hf.training.validation import ClassValidation, SaliencyValidation
 from u2net_hf.weights.convert import restore_batch_norm
 from u2net_hf.weights.published import resolve
 
@@ -61,6 +65,10 @@ class Arguments(TrainingArguments):
         "Give published weights, whose BatchNorms are folded into the convolutions, live ones again; "
         "--no_restore_batch_norm trains them folded, which suits small batches and short trainings.",
     )
+    num_labels: int | None = option(
+        None,
+        "Classes of masks that hold classes 0, 1, ... (at least 2). Default: one object, two-valued or soft masks.",
+    )
     iou_loss_weight: float | None = option(
         None,
         "Weight of a soft IoU loss beside the paper's cross entropy; 1 keeps the maps of published weights crisp in "
@@ -72,13 +80,28 @@ class Arguments(TrainingArguments):
     adam_beta2: float = option(0.999, "Adam's beta2.")
     adam_epsilon: float = option(1e-8, "Adam's epsilon.")
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot work before anything is loaded.
+
+        Raises:
+            ValueError: If an option is out of its range; the message names it.
+        """
+        super().__post_init__()
+        if self.num_labels is not None and self.num_labels < 2:
+            raise ValueError(f"--num_labels must be at least 2, got {self.num_labels}; leave it out for one object.")
+        if self.num_labels is not None and self.object_values:
+            raise ValueError(
+                "--object_values are for one object, --num_labels for masks of classes: give one of them."
+            )
+
 
 def main(arguments: Arguments) -> None:
     """Load the corpora and the network, and train."""
     set_seed(arguments.seed)
-    corpus = load_corpus(arguments.dataset_name, arguments.train_split, arguments.streaming)
+    masks: dict[str, Any] = {"object_values": arguments.object_values, "class_labels": bool(arguments.num_labels)}
+    corpus = load_corpus(arguments.dataset_name, arguments.train_split, arguments.streaming, **masks)
     validation_name = arguments.validation_dataset_name or arguments.dataset_name
-    validation_corpus: Any = load_corpus(validation_name, arguments.validation_split)
+    validation_corpus: Any = load_corpus(validation_name, arguments.validation_split, **masks)
 
     size = {"height": arguments.resolution, "width": arguments.resolution}
     if arguments.model_name_or_path:
@@ -97,7 +120,7 @@ def main(arguments: Arguments) -> None:
         weight_decay=arguments.weight_decay,
         fused=True,
     )
-    validation = SaliencyValidation(
+    validation = (ClassValidation if arguments.num_labels else SaliencyValidation)(
         validation_corpus, image_processor, arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
     )
     Training(arguments, model, image_processor, optimizer, corpus, make_sample, validation).run()
@@ -108,9 +131,16 @@ def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySam
     weight = arguments.iou_loss_weight
     changes: dict[str, Any] = {} if weight is None else {"iou_loss_weight": weight}
     if not arguments.model_name_or_path:
-        return U2NetForImageSegmentation(CONFIGS[arguments.config](**changes))
+        return U2NetForImageSegmentation(CONFIGS[arguments.config](out_channels=arguments.num_labels or 1, **changes))
     folder = resolve(arguments.model_name_or_path)
-    model = U2NetForImageSegmentation.from_pretrained(folder, dtype=torch.float32, **changes)
+    config: Any = U2NetConfig.from_pretrained(folder, **changes)
+    if arguments.num_labels and arguments.num_labels != config.out_channels:
+        config.out_channels = config.num_labels = arguments.num_labels  # the output convolutions begin anew
+    elif config.out_channels > 1 and not arguments.num_labels:
+        raise ValueError(f"{folder} tells {config.out_channels} classes apart: give --num_labels.")
+    model = U2NetForImageSegmentation.from_pretrained(
+        folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=bool(arguments.num_labels)
+    )
     if model.config.use_batch_norm or not arguments.restore_batch_norm:
         return model
     # Published weights have them folded into the convolutions: measure what training needs on the training images.

@@ -17,11 +17,12 @@ One GPU; four GPUs; two nodes of eight (on each node, with its rank); two proces
     accelerate launch --multi_gpu --num_processes 4 scripts/train_unet.py ...
     accelerate launch --multi_gpu --num_machines 2 --num_processes 16 --machine_rank 0 \\
         --main_process_ip 10.0.0.1 --main_process_port 29500 scripts/train_unet.py ...
-    ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node 2 scripts/train_unet.py ...
+    torchrun --standalone --nproc_per_node 2 scripts/train_unet.py ...
 
-Masks are white where cells are; the weight map makes the narrow gaps between them count. Validation predicts whole
-images by overlap-tile. With --resume_from_checkpoint latest the same line starts a training, and goes on with it after
-any interruption. SIGTERM saves the state and exits with status 143; errors exit with 1.
+Masks have two values, the lighter one where cells are, or --object_values says which; the weight map makes the
+narrow gaps between them count. Validation predicts whole images by overlap-tile. With --resume_from_checkpoint latest
+the same line starts a training, and goes on with it after any interruption. SIGTERM and Ctrl-C save the state and exit
+with status 143; errors exit with 1.
 """
 
 from dataclasses import dataclass, field
@@ -75,9 +76,11 @@ class Arguments(TrainingArguments):
 def main(arguments: Arguments) -> None:
     """Load the corpora and the network, and train."""
     set_seed(arguments.seed)
-    corpus = load_corpus(arguments.dataset_name, arguments.train_split, arguments.streaming)
+    corpus = load_corpus(arguments.dataset_name, arguments.train_split, arguments.streaming, arguments.object_values)
     validation_name = arguments.validation_dataset_name or arguments.dataset_name
-    validation_corpus: Any = load_corpus(validation_name, arguments.validation_split)
+    validation_corpus: Any = load_corpus(
+        validation_name, arguments.validation_split, object_values=arguments.object_values
+    )
 
     if arguments.model_name_or_path:
         model = UNetForSemanticSegmentation.from_pretrained(resolve(arguments.model_name_or_path), dtype=torch.float32)

@@ -2,6 +2,7 @@ import io
 import json
 import logging
 import pickle
+import tarfile
 from pathlib import Path
 
 import datasets
@@ -14,9 +15,10 @@ from datasets.exceptions import DatasetNotFoundError
 from drawn_corpora import Draw, draw_image, draw_mask, number_of_image, number_of_mask
 from PIL import Image
 from torch.utils.data import DataLoader
+from training_helpers import drawn_corpus
 
 from u2net_hf.data import corpora
-from u2net_hf.data.corpora import corpus_splits, load_corpus
+from u2net_hf.data.corpora import check_masks, corpus_splits, load_corpus
 
 
 def read(corpus: datasets.Dataset | datasets.IterableDataset) -> dict[str, tuple[int, int]]:
@@ -280,3 +282,89 @@ def test_real_corpora(shared_data: Path) -> None:
         row = corpus[count // 2]
         assert row["image"].size == row["mask"].size
         assert set(np.unique(row["mask"])) == {0, 255}
+
+
+def test_check_masks() -> None:
+    corpus = drawn_corpus(3)
+    check_masks(corpus)
+    check_masks(corpus.to_iterable_dataset())
+    empty = drawn_corpus(3, empty=True)
+    with pytest.raises(ValueError, match="All 3 masks are empty"):
+        check_masks(empty)
+    with pytest.raises(ValueError, match="The first 1000 masks are empty"):
+        check_masks(empty.to_iterable_dataset())
+
+
+def test_labels_in_masks_are_found_before_anything_begins(tmp_path: Path, draw_tree: Draw) -> None:
+    """Wherever they are among the first hundred, with the file's name; then as objects, and as classes."""
+    draw_tree({f"images/{n}.jpg": n for n in range(6)}, {f"masks/{n}.png": n for n in range(6)})
+    labels = np.zeros((16, 24), np.uint8)
+    labels[:, :3], labels[:, 3:8] = 1, 2
+    Image.fromarray(labels).save(tmp_path / "masks" / "4.png")
+    for streaming in (False, True):
+        with pytest.raises(ValueError, match=r"4\.png: the mask holds 3 values, 0, 1, 2.*--object_values"):
+            check_masks(load_corpus(tmp_path, streaming=streaming))
+        corpus = load_corpus(tmp_path, streaming=streaming, object_values=["2"])
+        masks = [np.asarray(row["mask"]) for row in corpus]
+        np.testing.assert_array_equal(masks[4], (labels == 2) * 255)
+        with pytest.raises(ValueError, match="masks are empty"):
+            check_masks(load_corpus(tmp_path, streaming=streaming, object_values=["77"]))
+        classes = [np.asarray(row["mask"]) for row in load_corpus(tmp_path, streaming=streaming, class_labels=True)]
+        np.testing.assert_array_equal(classes[4], labels)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("splits", [False, True])
+def test_what_save_to_disk_wrote(tmp_path: Path, streaming: bool, splits: bool) -> None:
+    saved = hub_like(("image", "label"), ["a.jpg", "b.jpg", "c.jpg"])
+    (datasets.DatasetDict({"train": saved, "test": saved.select([1])}) if splits else saved).save_to_disk(
+        tmp_path / "x"
+    )
+    assert corpus_splits(tmp_path / "x") == (["train", "test"] if splits else ["train"])
+    assert read(load_corpus(tmp_path / "x", "train", streaming)) == {"a": (1, 1), "b": (2, 2), "c": (3, 3)}
+    assert read(load_corpus(tmp_path / "x", "train[1:]", streaming)) == {"b": (2, 2), "c": (3, 3)}
+    if splits:
+        assert read(load_corpus(tmp_path / "x", "test", streaming)) == {"b": (2, 2)}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("fields", [("jpg", "png"), ("image.png", "mask.png")])
+def test_webdataset(tmp_path: Path, fields: tuple[str, str], streaming: bool) -> None:
+    with tarfile.open(tmp_path / "train-000.tar", "w") as archive:
+        for number in (1, 2):
+            for field, draw in zip(fields, (draw_image, draw_mask), strict=True):
+                content = as_bytes(draw(number))
+                member = tarfile.TarInfo(f"{number:04d}.{field}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    for spec in (tmp_path, tmp_path / "train-000.tar"):
+        assert corpus_splits(spec) == ["train"]
+        assert read(load_corpus(spec, streaming=streaming)) == {"0001": (1, 1), "0002": (2, 2)}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize("escape", ["absolute", "../secret.png", "images/../../secret.png", "C:\\secret.png"])
+def test_metadata_names_nothing_outside_the_corpus(tmp_path: Path, form: str, escape: str) -> None:
+    """Neither as image nor as mask: the picture beside the corpus is never part of it."""
+    draw_mask(1).save(tmp_path / "secret.png")
+    folder = tmp_path / "corpus"
+    (folder / "images").mkdir(parents=True)
+    draw_image(1).save(folder / "images" / "a.png")
+    escape = str(tmp_path / "secret.png") if escape == "absolute" else escape
+    row = {"file_name": "images/a.png", "mask_file_name": escape}
+    lines = [json.dumps(row)] if form == "jsonl" else [",".join(row), ",".join(row.values())]
+    (folder / f"metadata.{form}").write_text("\n".join(lines))
+    for streaming in (False, True):
+        with pytest.raises(ValueError, match=rf"metadata\.{form} names .*outside its folder"):
+            load_corpus(folder, streaming=streaming)
+    with pytest.raises(ValueError, match="outside its folder"):
+        corpus_splits(folder)
+
+
+def test_state_of_a_saved_data_set_names_nothing_outside_it(tmp_path: Path) -> None:
+    hub_like(("image", "mask"), ["a.jpg"]).save_to_disk(tmp_path / "x")
+    state = json.loads((tmp_path / "x" / "state.json").read_text())
+    state["_data_files"] = [{"filename": "../y.arrow"}]
+    (tmp_path / "x" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"state\.json names '\.\./y\.arrow'"):
+        load_corpus(tmp_path / "x")

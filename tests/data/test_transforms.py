@@ -305,10 +305,11 @@ def test_authors_sizes() -> None:
     assert image.size == (288, 288)
 
 
-def test_masks_of_0_and_1_are_scaled_before_they_are_interpolated() -> None:
-    values = (np.mgrid[:40, :40][1] > 19).astype(np.uint8)
-    _, mask = authors_recipe(20)((noise(40, 40), Image.fromarray(values)), rng())
-    assert np.asarray(mask).max() == 255
+def test_classes_stay_classes() -> None:
+    values = np.mgrid[:40, :40][1].astype(np.int32) // 14 * 100
+    _, classes = strong_recipe(24)((noise(40, 40), Image.fromarray(values)), rng())
+    assert classes.mode == "I"
+    assert set(np.unique(classes)) <= {0, 100, 200}
 
 
 def test_sizes_that_differ() -> None:

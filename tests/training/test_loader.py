@@ -19,7 +19,6 @@ from u2net_hf.training.loader import (
     MakeSaliencySample,
     MakeSegmentationSample,
     Share,
-    check_masks,
     make_loader,
 )
 
@@ -141,7 +140,11 @@ def test_segmentation_sample() -> None:
     """Without random transforms: labels 0 and 1, and the weights of the formula, from plain distance transforms."""
     cells = np.zeros((30, 40), bool)
     cells[5:25, 4:18] = cells[8:20, 21:36] = True
-    record = {"image": Image.new("L", (40, 30), 128).convert("RGB"), "mask": Image.fromarray(cells), "name": "a"}
+    record = {
+        "image": Image.new("L", (40, 30), 128).convert("RGB"),
+        "mask": Image.fromarray(cells).convert("L"),
+        "name": "a",
+    }
     options: dict[str, Any] = {"num_channels": 1, "padding": "valid", "depth": 2, "tile_size": 68}
     processor = UNetImageProcessorPil(**options)
     make = MakeSegmentationSample(processor, Compose(()), seed=0, gap_weight=7, gap_width=3)
@@ -165,17 +168,6 @@ def test_segmentation_tiles_have_the_size_of_the_recipe() -> None:
     assert sample["labels"].shape == sample["loss_weights"].shape == (36, 36)
     assert set(sample["labels"].unique().tolist()) <= {0, 1}
     assert sample["loss_weights"].min() > 0
-
-
-def test_check_masks() -> None:
-    corpus = drawn_corpus(3)
-    check_masks(corpus)
-    check_masks(corpus.to_iterable_dataset())
-    empty = drawn_corpus(3, empty=True)
-    with pytest.raises(ValueError, match="All 3 masks are empty"):
-        check_masks(empty)
-    with pytest.raises(ValueError, match="The first 1000 masks are empty"):
-        check_masks(empty.to_iterable_dataset())
 
 
 def test_unreadable_pictures_are_named(tmp_path: Any) -> None:

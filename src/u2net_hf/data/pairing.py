@@ -63,7 +63,7 @@ SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
-class Pair:
+class FilePair:
     """An image file and its mask file; `name` is their common path below the folder, without a suffix."""
 
     name: str
@@ -109,8 +109,8 @@ def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     return {split: found[split] for split in dict.fromkeys(SPLITS.values()) if split in found}
 
 
-def pair_files(images: Path, masks: Path) -> tuple[list[Pair], LeftOut]:
-    """Pair the files of two folders (or of one, given twice), sorted by name.
+def pair_files(images: Path, masks: Path) -> tuple[list[FilePair], LeftOut]:
+    """FilePair the files of two folders (or of one, given twice), sorted by name.
 
     A mask may carry an ending such as `_mask` or `_gt` that its image has not. Of several files with one name the
     likelier is taken: a .jpg photo, a .png mask.
@@ -131,7 +131,7 @@ def pair_files(images: Path, masks: Path) -> tuple[list[Pair], LeftOut]:
         if mask is None:
             left_out["image without a mask"].append(_short(image_of[name], images))
         else:
-            pairs.append(Pair(name, image_of[name], mask))
+            pairs.append(FilePair(name, image_of[name], mask))
     for mask in sorted(mask_of.values()):
         left_out["mask without an image"].append(_short(mask, masks))
     return pairs, left_out

@@ -20,8 +20,6 @@ from PIL import Image, ImageEnhance, ImageFilter
 from PIL.Image import Resampling, Transpose
 from torch.nn import functional as F
 
-from .pixels import as_mask
-
 Pictures = tuple[Image.Image, ...]
 """An image, its mask and any further maps, of one size."""
 
@@ -89,7 +87,7 @@ def unet_recipe(
 
 @dataclass(frozen=True)
 class Compose:
-    """Several transforms, one after the other, on a mask that was made 8-bit gray, 0 to 255 (see `pixels.py`)."""
+    """Several transforms, one after the other, on a mask as `load_corpus` gives it: L (0 to 255), or I (classes)."""
 
     transforms: tuple[Transform, ...]
 
@@ -102,8 +100,6 @@ class Compose:
         sizes = [f"{picture.width}x{picture.height}" for picture in pictures]
         if len(set(sizes)) > 1:
             raise ValueError(f"The image, its mask and its maps must have one size, got {', '.join(sizes)}.")
-        image, mask, *maps = pictures
-        pictures = (image, as_mask(mask), *maps)
         for transform in self.transforms:
             pictures = transform(pictures, rng)
         return pictures

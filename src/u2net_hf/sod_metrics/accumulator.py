@@ -132,10 +132,11 @@ class SODMetrics:
         Args:
             maps: Saliency maps, uint8 or floats in [0, 1]: an array or tensor (batch, height, width),
                 (batch, 1, height, width) or (height, width), a PIL image, or a list of images of any sizes.
-            masks: The masks, as many and of the same sizes: bool, 0/1, 0...255 or floats in [0, 1] (see `Pair`).
+            masks: The masks, as many and of the same sizes: two values, or soft (see `Pair`).
 
         Raises:
-            ValueError: If the numbers of maps and masks differ, or sizes or values of a pair are wrong.
+            ValueError: If the numbers of maps and masks differ, sizes or values of a pair are wrong, or an array looks
+                like one picture with channels (height, width, 3).
             TypeError: If a map has integers other than uint8.
         """
         map_list, mask_list = _unbatch(maps), _unbatch(masks)
@@ -242,7 +243,14 @@ def _unbatch(images: Any) -> Sequence[Any]:
     """List of the images of a batch; tensors of other devices are moved once."""
     if isinstance(images, list | tuple):
         return images
+    if hasattr(images, "getbands"):
+        return [images]
     array = to_array(images)
+    if array.ndim == 3 and array.shape[2] in (3, 4):
+        raise ValueError(
+            f"an array {array.shape} looks like one picture with channels, not like (batch, height, width): give one "
+            "channel, or a list of arrays (height, width)"
+        )
     return [array] if array.ndim == 2 else list(array)
 
 

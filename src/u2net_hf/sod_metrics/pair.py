@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# An 8-bit ground truth is foreground above 128 in the authors' evaluation tool and in PySODMetrics.
-MASK_THRESHOLD = 128
+from .masks import OBJECT_ABOVE, interpret_mask
+
 LEVELS = np.arange(256) / 255
 
 
@@ -19,21 +19,22 @@ class Pair:
 
     Args:
         prediction: The saliency map (height, width): uint8 with 255 for certain foreground, bool, or floats in [0, 1].
-        reference: The mask (height, width): bool, integers 0/1, integers 0...255 (foreground above 128) or floats in
-            [0, 1] (foreground above 128/255, the same rule).
+        reference: The mask (height, width), read by the rule of `masks.py`: two values of any kind (the darker is
+            background), or a soft mask (foreground above 128 of 255).
 
     Attributes:
         map: The map as it is stored, uint8 or float64 (height, width).
         mask: The foreground, bool (height, width).
 
     Raises:
-        ValueError: If the sizes differ, an image is empty or not two-dimensional, or a value is NaN or out of range.
+        ValueError: If the sizes differ, an image is empty or not two-dimensional, a value is NaN or out of range, or
+            the mask has more values than the rule can read.
         TypeError: If a map has integers other than uint8, whose full scale nobody can know.
     """
 
     def __init__(self, prediction: Any, reference: Any) -> None:
         self.map: NDArray[Any] = _as_map(to_array(prediction))
-        self.mask: NDArray[np.bool_] = _as_mask(to_array(reference))
+        self.mask: NDArray[np.bool_] = _as_mask(reference)
         if self.map.shape != self.mask.shape:
             raise ValueError(
                 f"the map and its mask differ in size: {self.map.shape} and {self.mask.shape} (height, width); "
@@ -165,18 +166,16 @@ def _as_map(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float64, copy=False)
 
 
-def _as_mask(array: NDArray[Any]) -> NDArray[np.bool_]:
-    array = _as_plane(array, "mask")
+def _as_mask(reference: Any) -> NDArray[np.bool_]:
+    if hasattr(reference, "getbands"):
+        return interpret_mask(reference) > OBJECT_ABOVE
+    array = _as_plane(to_array(reference), "mask")
     if array.dtype == np.bool_:
         return array.view(np.uint8) != 0  # the bytes of a bool array that Pillow made are 0 and 255, not 0 and 1
-    if np.issubdtype(array.dtype, np.integer):
-        if array.dtype != np.uint8:
-            _check_range(array, "mask", "integers", 255)
-        return array > (MASK_THRESHOLD if array.max() > 1 else 0)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(f"a mask must be bool, integers or floats in [0, 1], got {array.dtype}")
-    _check_range(array, "mask", "floats", 1)
-    return array > MASK_THRESHOLD / 255
+    if array.dtype.kind == "f":
+        _check_range(array, "mask", "floats", 1)
+        return array > OBJECT_ABOVE / 255
+    return interpret_mask(array) > OBJECT_ABOVE
 
 
 def _as_plane(array: NDArray[Any], what: str) -> NDArray[Any]:
@@ -187,7 +186,7 @@ def _as_plane(array: NDArray[Any], what: str) -> NDArray[Any]:
         array = array[:, :, 0]
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"a {what} must have the shape (height, width), got {shape}")
-    return array
+    return np.ascontiguousarray(array)  # measures take flat views
 
 
 def _check_range(array: NDArray[Any], what: str, kind: str, high: int) -> None:

@@ -7,15 +7,17 @@ import evaluate
 
 # evaluate copies this file and the siblings that it names itself, one statement each; it does not follow them further.
 from .accumulator import MEASURES, SODMetrics
+from .masks import interpret_mask
 from .measures import mae
 from .pair import Pair
 
-__all__ = ["Pair", "SODMetric", "mae"]
+__all__ = ["Pair", "SODMetric", "interpret_mask", "mae"]
 
 _DESCRIPTION = """\
 The measures of the salient object detection papers: max, mean and adaptive F-beta (beta² = 0.3), mean absolute error,
 weighted F-measure, S-measure, relaxed boundary F-measure, max, mean and adaptive E-measure, IoU and Dice.
-"max F-beta" has published variants that differ by several points on the same maps: say which one you report.
+E-measures are divided by N - 1 for N pixels, as in the published code, so they reach N / (N - 1): above 1 on a small
+image. "max F-beta" has published variants that differ by several points on the same maps: say which one you report.
 Only sums are kept, never the maps: a data set of any size needs a few kilobytes.
 """
 
@@ -23,7 +25,8 @@ _KWARGS_DESCRIPTION = f"""
 Args:
     predictions: saliency maps of any sizes, uint8 (0...255) or floats in [0, 1]: numpy arrays, torch tensors, PIL
         images or nested lists. They are not stretched to [0, 1].
-    references: the masks, each of the size of its map: bool, 0/1, 0...255 (foreground above 128) or floats in [0, 1].
+    references: the masks, each of the size of its map: two values of any kind (the darker is background), or soft
+        (0...255 or floats in [0, 1], foreground above 128 of 255). A mask of several classes is refused.
     measures: names of the measures to return; all of them by default: {", ".join(MEASURES)}.
         `evaluate.load(path, measures=[...])` computes no others.
     averaging: "dataset" (default; precision and recall are averaged over the images, then F: the tables of the papers

@@ -11,12 +11,28 @@ from transformers import HfArgumentParser
 
 from ..utils.process import keep_freed_memory
 
-# What a process that was asked to stop (SIGTERM, a pre-empted node) and saved its state exits with: 128 + SIGTERM.
+OBJECT_VALUES_HELP = (
+    "Which values of the masks are object, where they hold more than two: numbers (gray values, or indices of a "
+    "palette), ranges (129-255), colors ('#c08080') or alpha. All others are background."
+)
+# What a process exits with that was asked to stop (SIGTERM, Ctrl-C) and saved its state: 128 + SIGTERM.
 EXIT_STOPPED = 143
+
+# What `accelerate launch` sets for the ways of training that are not supported here, as its configuration file says.
+UNSUPPORTED = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism other than by data",
+}
 
 
 class TrainingError(RuntimeError):
     """A training cannot start or go on; the message says what to do."""
+
+
+class LaunchError(TrainingError):
+    """The processes cannot train together as they were started: the same on all of them."""
 
 
 class TrainingStopped(Exception):  # noqa: N818 (it is no error)
@@ -37,6 +53,7 @@ class TrainingArguments:
     train_split: str = option("train", "Split to train on; parts such as 'train[:80%%]' are possible.")
     validation_split: str = option("validation", "Split to validate on.")
     validation_dataset_name: str | None = option(None, "Corpus of the validation split, if it is another one.")
+    object_values: list[str] | None = field(default=None, metadata={"help": OBJECT_VALUES_HELP})
     streaming: bool = option(False, "Read the corpus while training instead of downloading it first.")
     shuffle_buffer_size: int = option(1000, "Samples among which a streamed corpus is shuffled.")
     dataloader_num_workers: int = option(0, "Processes that prepare samples, for each training process.")
@@ -105,6 +122,20 @@ class TrainingArguments:
             raise ValueError("--push_to_hub needs --hub_model_id: say where to, such as user/model.")
 
 
+def check_launch() -> None:
+    """Refuse what `accelerate launch` was configured to and cannot be done, before it is tried.
+
+    Raises:
+        LaunchError: If the launch asks for DeepSpeed, FSDP or the like.
+    """
+    for variable, name in UNSUPPORTED.items():
+        if os.environ.get(variable, "").lower() in ("1", "true", "yes"):
+            raise LaunchError(
+                f"{name} is not supported ({variable} is set): training is data parallel. Launch with --multi_gpu, or "
+                "with torchrun, instead of that configuration file."
+            )
+
+
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 
@@ -120,19 +151,21 @@ class _Parser(HfArgumentParser):
 def run_script(main: Callable[[Arguments], None], arguments_class: type[Arguments], description: str) -> NoReturn:
     """Parse the command line, train, and exit with a status.
 
-    The status is 0 when the training is done, 1 after an error (one line on stderr), and 143 if SIGTERM came and the
-    state is saved: start the same command again with `--resume_from_checkpoint latest`.
+    The status is 0 when the training is done, 1 after an error (one line on stderr), and 143 if SIGTERM or Ctrl-C came
+    and the state is saved: start the same command again with `--resume_from_checkpoint latest`.
     """
     parser = _Parser(arguments_class, description=description, formatter_class=_HelpFormatter)  # type: ignore[arg-type]
     keep_freed_memory()
     try:
         (arguments,) = parser.parse_args_into_dataclasses()
+        check_launch()
         main(arguments)
     except TrainingStopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(EXIT_STOPPED)
     except (TrainingError, ValueError, OSError, ImportError) as error:
-        print(f"Error: {_one_line(error)}", file=sys.stderr)
+        if not isinstance(error, LaunchError) or os.environ.get("RANK", "0") == "0":
+            print(f"Error: {_one_line(error)}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 

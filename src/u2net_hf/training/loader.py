@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 from torch.utils import data
 
-from ..data.pixels import OBJECT_ABOVE, as_mask
+from ..data.pixels import OBJECT_ABOVE
 from ..data.transforms import Transform, sample_generator
 from ..data.weight_map import instances_from_mask, weight_map
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
+    from datasets import Dataset, Features, IterableDataset
 
 Sample = dict[str, Any]
 
@@ -37,7 +37,7 @@ class MakeSample(Protocol):
 
 @dataclass(frozen=True)
 class MakeSaliencySample:
-    """Make `pixel_values` and soft `labels` in [0, 1] for U²-Net."""
+    """Make `pixel_values` and `labels` for U²-Net: soft masks in [0, 1], or int64 classes where masks hold classes."""
 
     image_processor: Any
     recipe: Transform
@@ -48,8 +48,9 @@ class MakeSaliencySample:
         rng = sample_generator(self.seed, epoch, index)
         image, mask = self.recipe((record["image"], record["mask"]), rng)
         pixels = self.image_processor(image, do_resize=False, return_tensors="pt")["pixel_values"][0]
-        labels = torch.from_numpy(np.asarray(mask, dtype=np.float32) / 255)
-        return {"pixel_values": pixels, "labels": labels, "name": record["name"]}
+        classes = mask.mode == "I"
+        labels = np.asarray(mask, dtype=np.int64) if classes else np.asarray(mask, dtype=np.float32) / 255
+        return {"pixel_values": pixels, "labels": torch.from_numpy(labels), "name": record["name"]}
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class MakeSegmentationSample:
     def __call__(self, record: Mapping[str, Any], epoch: int, index: int) -> Sample:
         """Transform image, mask and weight map, then scale and normalize the image."""
         rng = sample_generator(self.seed, epoch, index)
-        cells = np.asarray(as_mask(record["mask"])) > OBJECT_ABOVE
+        cells = np.asarray(record["mask"]) > OBJECT_ABOVE
         weights = _weight_map(cells.tobytes(), cells.shape, self.gap_weight, self.gap_width)
         image, mask, weights = self.recipe((record["image"], record["mask"], weights), rng)
         # A training tile is an input of the network as it is: no mirrored border, no cutting.
@@ -125,7 +126,7 @@ def make_loader(
         shuffle_buffer_size: Samples among which a streamed corpus is shuffled.
         pin_memory: Whether to put batches where GPUs fetch them faster.
     """
-    options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, "worker_init_fn": _ignore_sigterm}
+    options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, "worker_init_fn": ignore_signals}
     # Without a generator of its own a loader draws from the global one, which dropout draws from too.
     options["generator"] = torch.Generator()
     if hasattr(corpus, "__len__"):
@@ -173,6 +174,7 @@ class EndlessStream(data.IterableDataset):
     """
 
     def __init__(self, corpus: Any, make_sample: MakeSample, share: Share, seed: int, buffer_size: int) -> None:
+        self.features = corpus.features
         self.corpus = corpus.decode(False).shuffle(seed=seed, buffer_size=buffer_size)
         self.make_sample, self.share = make_sample, share
 
@@ -187,7 +189,7 @@ class EndlessStream(data.IterableDataset):
         for epoch, place, record in islice(
             records, batches_before * share.batch_size, (batches_before + batches) * share.batch_size
         ):
-            yield self.make_sample(_decode(record), epoch, place * parts + part)
+            yield self.make_sample(_decode(record, self.features), epoch, place * parts + part)
 
     def _records(self, part: int, parts: int) -> Iterator[tuple[int, int, Sample]]:
         """Epoch, place in it and undecoded record, for ever."""
@@ -206,37 +208,14 @@ class EndlessStream(data.IterableDataset):
                 )
 
 
-def _decode(record: Sample) -> Sample:
-    from ..data.corpora import FEATURES
-
+def _decode(record: Sample, features: Features) -> Sample:
     return {
-        name: FEATURES[name].decode_example(value) if isinstance(value, dict) else value
+        name: features[name].decode_example(value) if isinstance(value, dict) else value
         for name, value in record.items()
     }
 
 
-def _ignore_sigterm(worker: int) -> None:
+def ignore_signals(worker: int) -> None:
     """Let only the training process react: it still needs its workers for the step that it is in."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def check_masks(corpus: Dataset | IterableDataset, limit: int = 1000) -> None:
-    """Refuse a corpus on which nothing can be learnt.
-
-    Reads masks until one has an object, normally the first one.
-
-    Args:
-        corpus: From `load_corpus`.
-        limit: Masks of a streamed corpus to look at.
-
-    Raises:
-        ValueError: If all masks are empty.
-    """
-    if hasattr(corpus, "__len__"):
-        masks, number = corpus["mask"], f"All {len(corpus)}"
-    else:
-        masks, number = (record["mask"] for record in islice(corpus, limit)), f"The first {limit}"
-    if not any(mask.getextrema()[1] > 0 for mask in masks):
-        raise ValueError(
-            f"{number} masks are empty (0 everywhere): there is nothing to learn. Objects must be 255 or 1."
-        )
+    for number in (signal.SIGTERM, signal.SIGINT):  # a terminal sends Ctrl-C to all processes
+        signal.signal(number, signal.SIG_IGN)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+
+
+def finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers as JSON knows them: what is not finite is `None`, written as null."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 class TrainingLog:
@@ -24,12 +31,12 @@ class TrainingLog:
     def __init__(self, path: Path, accelerator: Accelerator) -> None:
         self.path, self.accelerator = path, accelerator
 
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Append a line, and tell the trackers."""
+    def write(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Append a line, and tell the trackers what is a number."""
         if self.accelerator.is_main_process:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **values}) + "\n")
-        self.accelerator.log(values, step=step)
+                file.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
+        self.accelerator.log({name: value for name, value in values.items() if value is not None}, step=step)
 
     def read(self) -> list[dict[str, Any]]:
         """The lines, up to the first that was cut short."""

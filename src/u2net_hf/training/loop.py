@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedType, broadcast, gather_object, set_seed
+from accelerate.utils import broadcast, gather_object, set_seed
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import get_scheduler
 
+from ..data.corpora import check_masks
 from ..utils.files import write_atomically
 from .arguments import TrainingArguments, TrainingError, TrainingStopped
 from .checkpointing import (
@@ -38,15 +37,15 @@ from .checkpointing import (
     save_checkpoint,
     save_model,
 )
-from .loader import MakeSample, Share, check_masks, make_loader
-from .log import TrainingLog
+from .launch import make_accelerator
+from .loader import MakeSample, Share, make_loader
+from .log import TrainingLog, finite_or_none
 from .pictures import save_curves, save_strips
+from .progress import Progress
 from .validation import Validation
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
-
-UNSUPPORTED = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
 
 
 class Training:
@@ -66,7 +65,7 @@ class Training:
 
     Raises:
         TrainingError: If options do not fit what is installed or at hand.
-        ValueError: If all masks of the corpus are empty.
+        ValueError: If all masks of a corpus are empty, or one cannot be read.
     """
 
     def __init__(
@@ -80,10 +79,11 @@ class Training:
         validation: Validation,
     ) -> None:
         check_masks(corpus)
+        check_masks(validation.corpus)
         self.arguments, self.validation = arguments, validation
         self.corpus, self.make_sample = corpus, make_sample
         self.output_dir = Path(arguments.output_dir).expanduser()
-        self.accelerator = _make_accelerator(arguments, self.output_dir)
+        self.accelerator = make_accelerator(arguments, self.output_dir)
         self.log = TrainingLog(self.output_dir / "log.jsonl", self.accelerator)
         processes = self.accelerator.num_processes
         self.global_batch_size = (
@@ -130,7 +130,7 @@ class Training:
         settings |= {"num_processes": self.accelerator.num_processes, "samples": self.epoch_size}
         return settings | {"ema": arguments.ema_decay is not None, "scaler": self.accelerator.scaler is not None}
 
-    def run(self) -> dict[str, float]:
+    def run(self) -> dict[str, float | None]:
         """Train from the start, or from the checkpoint, to the end.
 
         Returns:
@@ -139,7 +139,7 @@ class Training:
         Raises:
             TrainingError: If the training cannot start or go on: settings, data, a loss that is not finite, a full
                 disk. Checkpoints are as they were.
-            TrainingStopped: After SIGTERM, when the state is saved.
+            TrainingStopped: After SIGTERM or Ctrl-C, when the state is saved.
         """
         arguments, progress = self.arguments, self.state.progress
         checkpoint = prepare_output_dir(
@@ -152,28 +152,21 @@ class Training:
         if arguments.with_tracking:
             self.accelerator.init_trackers("u2net_hf", config=_flat(asdict(arguments)))
         batches = self._batches(first_step)
-        with _sigterm() as stop, self._progress_bar(first_step) as progress_bar:
+        shown = self.accelerator.is_main_process
+        bar = Progress(first_step, self.last_step, self.global_batch_size, shown)
+        with _asked_to_stop() as stop, bar:
             for step in range(first_step + 1, self.last_step + 1):
                 loss, map_losses, stopping = self._step(step, batches, stop)
-                progress_bar.set_postfix(step=step, loss=f"{loss:.4g}", refresh=False)
-                progress_bar.update(self.global_batch_size)
-                self._log_losses(step, loss, map_losses)
+                bar.update(step, loss)
+                self._log_losses(step, loss, map_losses, bar)
                 if step % arguments.validation_steps == 0 or step == self.last_step:
                     self._validate(step)
                 if step % arguments.checkpointing_steps == 0 or step == self.last_step or stopping:
                     self._save(step)
                 if stopping and step < self.last_step:
                     self.accelerator.end_training()
-                    raise TrainingStopped(f"Stopped by SIGTERM; the state is saved in {self.output_dir}/step_{step}.")
+                    raise TrainingStopped(f"Stopped as asked; the state is saved in {self.output_dir}/step_{step}.")
         return self._finish()
-
-    def _progress_bar(self, first_step: int) -> tqdm:
-        return tqdm(
-            total=self.last_step * self.global_batch_size,
-            initial=first_step * self.global_batch_size,
-            unit=" images",
-            disable=None if self.accelerator.is_main_process else True,
-        )
 
     def _batches(self, first_step: int) -> Iterator[dict[str, Any]]:
         """The batches of this process for the steps that are left, on its device."""
@@ -260,8 +253,8 @@ class Training:
 
     # Between two steps.
 
-    def _log_losses(self, step: int, loss: float, map_losses: dict[str, float]) -> None:
-        """Write the mean loss since the last line, and the losses of the maps at this step."""
+    def _log_losses(self, step: int, loss: float, map_losses: dict[str, float], bar: Progress) -> None:
+        """Write and show the mean loss since the last line, and the losses of the maps at this step."""
         progress = self.state.progress
         progress["loss_sum"] += loss
         progress["loss_count"] += 1
@@ -273,6 +266,7 @@ class Training:
             values["epoch"] = step * self.global_batch_size / self.epoch_size
         progress |= {"loss_sum": 0.0, "loss_count": 0}
         self.log.write(step, values)
+        bar.log(step, values["loss"])
 
     def _validate(self, step: int) -> None:
         """Measure the model, draw a few images, and keep the model if it is the best so far."""
@@ -280,17 +274,20 @@ class Training:
         _share_buffers(model)
         model.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            measures, strips = self.validation(model, self.accelerator)
+            found, strips = self.validation(model, self.accelerator)
         self.state.model.train()
+        measures = finite_or_none(found)
         self.log.write(step, {f"validation/{name}": value for name, value in measures.items()})
         value, best = measures[self.validation.best_measure], self.state.progress["best"]
-        better = best is None or (value > best if self.validation.greater_is_better else value < best)
+        better = value is not None and (
+            best is None or (value > best if self.validation.greater_is_better else value < best)
+        )
         self.state.progress |= {"measures": measures, "best": value if better else best}
         if self.accelerator.is_main_process:
             save_strips(strips, self.output_dir / "validation" / f"step_{step}.png")
             if better:
                 save_model(model, self.state.image_processor, self.output_dir / "best")
-            tqdm.write(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in measures.items()))
+            tqdm.write(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
 
     def _save(self, step: int) -> None:
         if not all(parameter.isfinite().all() for parameter in self.state.model.parameters()):
@@ -300,7 +297,7 @@ class Training:
             )
         save_checkpoint(self.state, self.output_dir, self.accelerator, self.arguments.checkpoints_total_limit)
 
-    def _finish(self) -> dict[str, float]:
+    def _finish(self) -> dict[str, float | None]:
         """Write the final model, the curves and the results, and upload if asked to."""
         measures = self.state.progress["measures"]
         if self.accelerator.is_main_process:
@@ -308,7 +305,7 @@ class Training:
             save_model(model, image_processor, self.output_dir, into=True)
             save_curves(self.log.read(), self.output_dir / "curves.png")
             results = {"step": self.last_step, f"best_{self.validation.best_measure}": self.state.progress["best"]}
-            text = json.dumps(results | measures, indent=2) + "\n"
+            text = json.dumps(results | measures, indent=2, allow_nan=False) + "\n"
             write_atomically(self.output_dir / "all_results.json", text)
             if self.arguments.push_to_hub:
                 model.push_to_hub(self.arguments.hub_model_id)
@@ -318,24 +315,6 @@ class Training:
 
     def _model_to_keep(self) -> Any:
         return self.state.model if self.state.ema is None else self.state.ema.module
-
-
-def _make_accelerator(arguments: TrainingArguments, output_dir: Path) -> Accelerator:
-    installed = [str(tracker) for tracker in get_available_trackers()]
-    if arguments.with_tracking and (not installed or arguments.report_to not in ("all", *installed)):
-        wanted = "tensorboard" if arguments.report_to == "all" else arguments.report_to
-        raise TrainingError(
-            f"--report_to {arguments.report_to}: that tracker is not installed (pip install {wanted}); installed: "
-            f"{', '.join(installed) or 'none'}."
-        )
-    accelerator = Accelerator(
-        mixed_precision=arguments.mixed_precision,
-        log_with=arguments.report_to if arguments.with_tracking else None,
-        project_dir=output_dir,
-    )
-    if accelerator.distributed_type in UNSUPPORTED:
-        raise TrainingError(f"Training is data parallel; {accelerator.distributed_type.value} is not supported.")
-    return accelerator
 
 
 def _share_buffers(model: nn.Module) -> None:
@@ -351,14 +330,21 @@ def _flat(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, instead of ending the process."""
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set, instead of ending the process; a second Ctrl-C ends it."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's business
         yield stop
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+
+    def ask(number: int, frame: Any) -> None:
+        if number == signal.SIGINT and stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
