@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from u2net_hf.utils.console import reported_errors
 
@@ -29,6 +29,7 @@ def main(
 
     from u2net_hf.engines import load_engine
     from u2net_hf.engines.predict import saliency_maps
+    from u2net_hf.images.drawing import contact_sheet
     from u2net_hf.images.files import cut_out, save_image
     from u2net_hf.models.u2net.matting_u2net import refine_alpha
 
@@ -38,12 +39,11 @@ def main(
     for margin in MARGINS:
         alpha, colors = refine_alpha(photo, saliency, margin=margin)
         pictures[f"matting, margin {margin}"] = cut_out(Image.fromarray(colors), alpha, background=BACKGROUND)
-    width, height = HEAD[2] - HEAD[0], HEAD[3] - HEAD[1]
-    sheet = Image.new("RGB", (len(pictures) * width, height + 20), "white")
-    for place, (title, picture) in enumerate(pictures.items()):
-        sheet.paste(picture.crop(HEAD), (place * width, 20))
-        ImageDraw.Draw(sheet).text((place * width + 4, 3), title, "black", ImageFont.load_default(12))
-    save_image(sheet, output)
+    titled = [
+        contact_sheet([[picture.crop(HEAD)]], HEAD[3] - HEAD[1], captions=[title])
+        for title, picture in pictures.items()
+    ]
+    save_image(contact_sheet([titled], titled[0].height, gap=0), output)
     print(output)
 
 

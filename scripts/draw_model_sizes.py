@@ -18,10 +18,11 @@ def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="A .png or .svg file.")] = Path("model_sizes.png"),
 ) -> None:
     """Draw model size against max F-beta from results files."""
-    from u2net_hf.evaluation.figures import draw_model_sizes, save_figure
+    from u2net_hf.evaluation.figures import draw_model_sizes
     from u2net_hf.evaluation.results import read_results
+    from u2net_hf.images.drawing import save_figure
 
-    save_figure(draw_model_sizes([read_results(path) for path in results]), output)
+    save_figure(draw_model_sizes([read_results(path) for path in results]), output, dpi=150, bbox_inches="tight")
     print(output)
 
 

@@ -5,7 +5,6 @@
 The cells are drawn, not taken from any data.
 """
 
-import io
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,8 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from u2net_hf.data.weight_map import weight_map
-from u2net_hf.utils.files import write_atomically
+from u2net_hf.images.drawing import save_figure
+from u2net_hf.utils.console import reported_errors
 
 
 def main(output: Annotated[Path, typer.Argument(help="The .png file to be written.")]) -> None:
@@ -33,9 +33,7 @@ def main(output: Annotated[Path, typer.Argument(help="The .png file to be writte
     figure.colorbar(shown, ax=weight_axes, shrink=0.9)
     for axes in (mask_axes, weight_axes):
         axes.set_axis_off()
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    write_atomically(output, png.getvalue())
+    save_figure(figure, output, dpi=110)
 
 
 def draw_cells(size: int = 320, count: int = 60, seed: int = 4) -> np.ndarray:
@@ -64,4 +62,5 @@ def _cell_colors(count: int) -> ListedColormap:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with reported_errors():
+        typer.run(main)

@@ -122,11 +122,13 @@ def show_worst_and_best(corpus: Any, source: Any, errors: np.ndarray, path: Path
 
 def write_pictures_and_table(scores: list[Any], table: str, output_dir: Path) -> None:
     """Write the curves and the table."""
-    from u2net_hf.evaluation.figures import draw_curves, save_figure
+    from u2net_hf.evaluation.figures import draw_curves
+    from u2net_hf.images.drawing import save_figure
     from u2net_hf.utils.files import write_atomically
 
     curves = draw_curves([(score.title, score) for score in scores])
-    save_figure(curves, output_dir / "curves.png", output_dir / "curves.svg")
+    for suffix in ("png", "svg"):
+        save_figure(curves, output_dir / f"curves.{suffix}", dpi=150, bbox_inches="tight")
     write_atomically(output_dir / "results.md", table)
 
 

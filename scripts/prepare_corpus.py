@@ -11,7 +11,6 @@ byte by byte. The output loads with `load_corpus`, or without this package with 
 
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +30,7 @@ from u2net_hf.data.corpora import corpus_splits, load_corpus
 from u2net_hf.hub.cards import dataset_card
 from u2net_hf.hub.publish import publish_dataset
 from u2net_hf.hub.upload import HubError, check_account, check_repo_id
+from u2net_hf.utils.files import new_folder
 
 FEATURES = Features({"image": Image(mode="RGB"), "mask": Image(mode="L"), "name": Value("string")})
 ROWS_PER_GROUP = 64
@@ -98,9 +98,7 @@ def prepare(
     max_bytes = _bytes(max_shard_size)
     wanted = [_name_and_source(text) for text in splits or corpus_splits(source)]
     output_dir = output_dir.absolute()
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output_dir.name}-", dir=output_dir.parent) as temporary:
-        made = Path(temporary, "made")
+    with new_folder(output_dir, overwrite=overwrite) as made:
         infos = []
         for name, source_split in wanted:
             rows = load_corpus(source, source_split)
@@ -112,9 +110,6 @@ def prepare(
             describe(title or output_dir.name, license, infos), location=output_dir.name, source=origin
         )
         (made / "README.md").write_text(card, encoding="utf-8")
-        if output_dir.exists():
-            output_dir.rename(Path(temporary, "replaced"))
-        made.rename(output_dir)
     return {info.name: info.num_examples for info in infos}
 
 

@@ -1,4 +1,5 @@
 import importlib.util
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +41,19 @@ def source(tmp_path: Path, draw_tree: Draw) -> Path:
 
 def run(script: ModuleType, *arguments: str | Path) -> Result:
     return CliRunner().invoke(script.app, [str(argument) for argument in arguments])
+
+
+def test_the_remains_of_a_killed_run_are_removed(
+    script: ModuleType, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "made" / "corpus"
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)  # nothing can be tidied up
+        killed.setattr(script, "write_shards", lambda *_: 1 / 0)
+        assert isinstance(run(script, source, output).exception, ZeroDivisionError)
+    assert len([*output.parent.glob(".corpus*")]) == 1
+    assert run(script, source, output).exit_code == 0
+    assert [path.name for path in output.parent.iterdir()] == ["corpus"]
 
 
 def test_every_split_with_bytes_inside(script: ModuleType, source: Path, tmp_path: Path) -> None:

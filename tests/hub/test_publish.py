@@ -194,7 +194,7 @@ def test_wrong_arguments_write_nothing(
 def test_a_folder_that_holds_something_is_not_overwritten(net: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="out exists and is not an empty folder"):
+    with pytest.raises(FileExistsError, match="out is not empty"):
         publish_model(net, "me/net", license="mit", dry_run=tmp_path / "out")
     assert files(tmp_path / "out") == {"mine.txt"}
 

@@ -273,6 +273,19 @@ def test_only_the_two_networks_can_be_exported(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_the_remains_of_a_killed_export_are_removed(
+    u2net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)  # nothing can be tidied up
+        killed.setattr(export, "_load", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export_onnx(u2net, tmp_path / "out", dtypes=["fp32"])
+    assert len([*tmp_path.glob(".out*")]) == 1
+    export_onnx(u2net, tmp_path / "out", dtypes=["fp32"])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_an_export_replaces_files_only_if_asked_and_never_those_of_python(
     u2net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

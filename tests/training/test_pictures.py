@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from u2net_hf.training.pictures import GAP, STRIP_HEIGHT, Strip, save_curves, save_strips
+from u2net_hf.training.pictures import STRIP_HEIGHT, Strip, save_curves, save_strips
+
+GAP = 4
 
 
 def test_strips_show_photo_mask_and_map_side_by_side(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -470,6 +471,20 @@ def test_convert_checkpoint_does_not_write_over_files(model: U2NetForImageSegmen
     assert (folder / "notes.txt").read_text() == "mine"
     with pytest.raises(FileExistsError, match="is a file"):
         convert_checkpoint(tmp_path / "tiny.pth", folder / "notes.txt", overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["tiny", "tiny.pth"]
+
+
+def test_the_remains_of_a_killed_conversion_are_removed(
+    model: U2NetForImageSegmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(model.state_dict(), tmp_path / "tiny.pth")
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)  # nothing can be tidied up
+        killed.setattr(U2NetForImageSegmentation, "save_pretrained", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "tiny")
+    assert len([*tmp_path.glob(".tiny*")]) == 1
+    convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "tiny")
     assert sorted(os.listdir(tmp_path)) == ["tiny", "tiny.pth"]
 
 

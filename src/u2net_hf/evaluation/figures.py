@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-
+from ..images.drawing import contact_sheet
 from ..images.files import save_image
-from ..utils.files import write_atomically
 from .results import Results, Score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-THUMBNAIL = (150, 112)
-GAP, CAPTION = 6, 18
-
-
-def save_figure(figure: Figure, *paths: Path) -> None:
-    """Write a matplotlib figure in the formats that the suffixes name, each whole or not at all."""
-    for path in paths:
-        stream = io.BytesIO()
-        figure.savefig(stream, format=path.suffix[1:], dpi=150, bbox_inches="tight")
-        write_atomically(path, stream.getvalue())
+THUMBNAIL_HEIGHT = 112
 
 
 def draw_curves(results: Sequence[tuple[str, Score]]) -> Figure:
@@ -95,17 +83,15 @@ def save_contact_sheet(worst: Sequence[dict[str, Any]], best: Sequence[dict[str,
         best: The same.
         path: The picture to write.
     """
-    strip_width = 3 * (THUMBNAIL[0] + GAP) + 2 * GAP
-    strip_height = THUMBNAIL[1] + CAPTION + GAP
-    sheet = Image.new("RGB", (2 * strip_width, CAPTION + 2 * GAP + max(len(worst), len(best)) * strip_height), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for column, (title, rows) in enumerate((("worst", worst), ("best", best))):
-        left = column * strip_width + GAP
-        draw.text((left, GAP), f"{title} by mean absolute error: photo | mask | map", "black", font)
-        for number, row in enumerate(rows):
-            top = CAPTION + 2 * GAP + number * strip_height
-            for place, picture in enumerate((row["image"], row["mask"], row["map"])):
-                small = ImageOps.contain(picture.convert("RGB"), THUMBNAIL)
-                sheet.paste(small, (left + place * (THUMBNAIL[0] + GAP), top))
-            draw.text((left, top + THUMBNAIL[1]), f"{row['name']}  {row['error']:.3f}", "black", font)
-    save_image(sheet, path)
+    sheets = [
+        contact_sheet(
+            [[], *([row["image"], row["mask"], row["map"]] for row in rows)],
+            THUMBNAIL_HEIGHT,
+            captions=[
+                f"{title} by mean absolute error: photo | mask | map",
+                *(f"{row['name']}  {row['error']:.3f}" for row in rows),
+            ],
+        )
+        for title, rows in (("worst", worst), ("best", best))
+    ]
+    save_image(contact_sheet([sheets], sheets[0].height, gap=24), path)

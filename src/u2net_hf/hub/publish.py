@@ -5,23 +5,23 @@ Nothing is uploaded before it is complete.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from .._version import __version__
 from ..evaluation.results import Results, read_results, write_results
+from ..images.drawing import checkerboard, contact_sheet
 from ..images.files import cut_out, mask_image, open_image, save_image, to_rgb
+from ..utils.files import new_folder
 from ..utils.resources import PACKAGE, find_template
 from ..weights.published import PUBLISHED
 from .cards import describe_model, fill_template, model_card
@@ -145,7 +145,7 @@ def _publish(
 
     check_repo_id(repo_id)
     if dry_run is not None:
-        with _new_folder(Path(dry_run)) as folder:
+        with new_folder(dry_run) as folder:
             write(folder)
         return str(dry_run)
     check_account(repo_id, token)
@@ -154,20 +154,6 @@ def _publish(
         message = f"Upload with u2net_hf {__version__}"
         options: dict[str, Any] = {"repo_type": repo_type, "replaced": replaced, "private": private, "token": token}
         return upload_folder(temporary, repo_id, message=message, **options)
-
-
-@contextlib.contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that takes its place when all is written."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} exists and is not an empty folder: choose another.")
-    target = target.absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-        folder = Path(temporary, "made")
-        folder.mkdir()
-        yield folder
-        os.replace(folder, target)
 
 
 def write_model(
@@ -229,12 +215,8 @@ def _draw_example(photo: str | Path, model: Any, image_processor: Any) -> Image.
     image.thumbnail((4 * PICTURE_HEIGHT, PICTURE_HEIGHT))
     (soft_map,) = saliency_maps([image], ModelEngine(model, image_processor))
     mask = mask_image(soft_map)
-    tile = (np.indices((image.height, image.width)) // 12).sum(axis=0) % 2
-    checkerboard = Image.fromarray((200 + 40 * tile).astype(np.uint8))
-    strip = Image.new("RGB", (3 * image.width + 16, image.height), "white")
-    for place, part in enumerate((image, mask, cut_out(image, mask, background=checkerboard))):
-        strip.paste(part, (place * (image.width + 8), 0))
-    return strip
+    shown = cut_out(image, mask, background=checkerboard(image.size))
+    return contact_sheet([[image, mask, shown]], image.height, gap=8)
 
 
 def _copy_curves(results: Path, folder: Path) -> None:

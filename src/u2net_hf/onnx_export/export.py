@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +23,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..utils.files import new_folder, temporary_folder
 from ..weights.published import resolve
 from .calibration import Photo, find_photos, network_inputs, shipped_photos
 
@@ -100,13 +98,19 @@ def export_onnx(
     """
     photos = None if calibration_images is None else find_photos(calibration_images)
     dtypes = _check_arguments(dtypes, opset)
-    with _new_export(Path(output_dir), overwrite) as folder:
+    output_dir = Path(output_dir)
+    if any(output_dir.glob("*.safetensors")):
+        raise FileExistsError(f"{output_dir} holds a model for Python, whose config.json would be lost.")
+    with new_folder(output_dir, overwrite=overwrite, merge=True) as folder:
         model, image_processor = _load(model_name_or_path)
         differences = _write_graphs(folder / "onnx", model, image_processor, dtypes, opset, photos)
         _write_json(folder / "config.json", _browser_config(model, dtypes[0]))
         if getattr(model.config, "padding", "same") == "same":
             _write_json(folder / "preprocessor_config.json", _browser_processor(model, image_processor))
-    paths = {dtype: Path(output_dir, "onnx", FILE_NAMES[dtype]) for dtype in dtypes}
+        written = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    for name in {"preprocessor_config.json", *(f"onnx/{name}" for name in FILE_NAMES.values())} - written:
+        (output_dir / name).unlink(missing_ok=True)  # of an older export
+    paths = {dtype: output_dir / "onnx" / FILE_NAMES[dtype] for dtype in dtypes}
     return [ExportedGraph(paths[dtype], dtype, paths[dtype].stat().st_size, *differences[dtype]) for dtype in dtypes]
 
 
@@ -135,7 +139,7 @@ def export_graph(
     path = Path(path)
     photos = None if calibration_images is None else find_photos(calibration_images)
     _check_arguments([dtype], opset)
-    with _temporary_folder(path) as folder:
+    with temporary_folder(path) as folder:
         model, image_processor = _load(model_name_or_path)
         differences = _write_graphs(folder / "onnx", model, image_processor, [dtype], opset, photos)
         os.replace(folder / "onnx" / FILE_NAMES[dtype], path)
@@ -290,43 +294,3 @@ def _browser_processor(model: PreTrainedModel, image_processor: Any) -> dict[str
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _temporary_folder(target: Path) -> Iterator[Path]:
-    """A folder beside `target` to prepare it in, removed at the end."""
-    target = target.resolve()
-    folder = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _new_export(output_dir: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder to write an export to, which takes the place of an older one in `output_dir` if nothing was raised."""
-    if output_dir.exists() and not output_dir.is_dir():
-        raise FileExistsError(f"{output_dir} is a file; the export needs a folder.")
-    if any(output_dir.glob("*.safetensors")):
-        raise FileExistsError(f"{output_dir} holds a model for Python, whose config.json would be lost.")
-    if output_dir.exists() and any(output_dir.iterdir()) and not overwrite:
-        raise FileExistsError(f"{output_dir} is not empty: choose another folder, or overwrite it (--overwrite).")
-    with _temporary_folder(output_dir) as folder:
-        yield folder
-        if output_dir.exists():
-            _replace_export(folder, output_dir)
-        else:
-            os.replace(folder, output_dir)
-
-
-def _replace_export(new: Path, old: Path) -> None:
-    """Move the files of one export over those of another; no graph of the old one stays."""
-    (old / "onnx").mkdir(exist_ok=True)
-    graphs = [f"onnx/{name}" for name in FILE_NAMES.values()]
-    for name in (*graphs, "preprocessor_config.json", "config.json"):
-        if (new / name).exists():
-            os.replace(new / name, old / name)
-        else:
-            (old / name).unlink(missing_ok=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from PIL import Image, ImageColor
 
 from ..engines import load_engine
 from ..engines.predict import saliency_maps
+from ..images.drawing import checkerboard
 from ..images.files import cut_out, mask_image, open_image, save_image
 from .removal import ResultOptions, render
 
@@ -209,6 +209,4 @@ def _before_checkerboard(image: Image.Image) -> Image.Image:
     """Put what is transparent before a gray checkerboard."""
     if image.mode != "RGBA":
         return image
-    tile = (np.indices((image.height, image.width)) // 12).sum(axis=0) % 2
-    board = Image.fromarray((200 + 40 * tile).astype(np.uint8))
-    return cut_out(image.convert("RGB"), image.getchannel("A"), background=board)
+    return cut_out(image.convert("RGB"), image.getchannel("A"), background=checkerboard(image.size))

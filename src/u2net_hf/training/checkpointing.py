@@ -32,6 +32,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from transformers.utils import logging as hf_logging
 
+from ..utils.files import flush_to_disk, new_folder
 from .arguments import TrainingError
 
 PARTIAL = ".partial"
@@ -302,21 +303,11 @@ def save_model(model: Any, image_processor: Any, folder: Path, into: bool = Fals
     Raises:
         TrainingError: If it cannot be written. What was there before is still there.
     """
-    partial = folder.parent / f".{folder.name}{PARTIAL}" if not into else folder / f".model{PARTIAL}"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        _save_pretrained(model, image_processor, partial)
-        flush_to_disk(partial)
-        if into:
-            for file in partial.iterdir():
-                os.replace(file, folder / file.name)
-            partial.rmdir()
-        else:
-            replace_folder(partial, folder)
+        with new_folder(folder, overwrite=True, merge=into) as made:
+            _save_pretrained(model, image_processor, made)
     except STORAGE_ERRORS as error:
-        problem = _explain(error, folder.parent)
-        shutil.rmtree(partial, ignore_errors=True)
-        raise TrainingError(f"Cannot save the model in {folder}: {problem}") from error
+        raise TrainingError(f"Cannot save the model in {folder}: {_explain(error, folder.parent)}") from error
 
 
 def _save_pretrained(model: Any, image_processor: Any, folder: Path) -> None:
@@ -329,16 +320,6 @@ def _save_pretrained(model: Any, image_processor: Any, folder: Path) -> None:
     finally:
         if shown:
             hf_logging.enable_progress_bar()
-
-
-def flush_to_disk(folder: Path) -> None:
-    """Wait until the files of a folder are stored: a rename may otherwise outlive a crash that they do not."""
-    for file in folder.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _explain(error: Exception, folder: Path) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+
+from ..utils.files import write_atomically
 
 
 def finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
@@ -52,6 +53,4 @@ class TrainingLog:
         """Remove the lines after a step: they will be written again."""
         if self.accelerator.is_main_process:
             lines = [json.dumps(line) + "\n" for line in self.read() if line["step"] <= step]
-            temporary = self.path.with_name(f".{self.path.name}")
-            temporary.write_text("".join(lines), encoding="utf-8")
-            os.replace(temporary, self.path)
+            write_atomically(self.path, "".join(lines))

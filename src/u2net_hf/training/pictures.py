@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ..images.drawing import contact_sheet, save_figure
+from ..images.files import mask_image, save_image
+
 STRIP_HEIGHT = 160
-GAP = 4
 
 
 class Strip(NamedTuple):
@@ -25,20 +26,8 @@ class Strip(NamedTuple):
 
 def save_strips(strips: Sequence[Strip], path: Path) -> None:
     """Write photo | mask | map of some images as one PNG, an image per row."""
-    rows = []
-    for image, mask, soft_map in strips:
-        drawn = Image.fromarray(np.rint(np.clip(soft_map, 0, 1) * 255).astype(np.uint8))
-        width = max(1, round(image.width * STRIP_HEIGHT / image.height))
-        rows.append([part.convert("RGB").resize((width, STRIP_HEIGHT)) for part in (image, mask, drawn)])
-    sheet_width = max(sum(part.width + GAP for part in row) for row in rows) - GAP
-    sheet = Image.new("RGB", (sheet_width, len(rows) * (STRIP_HEIGHT + GAP) - GAP), "white")
-    for number, row in enumerate(rows):
-        for place, part in enumerate(row):
-            sheet.paste(part, (place * (part.width + GAP), number * (STRIP_HEIGHT + GAP)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    sheet.save(temporary, "PNG")
-    os.replace(temporary, path)
+    rows = [(image, mask, mask_image(np.nan_to_num(soft_map))) for image, mask, soft_map in strips]
+    save_image(contact_sheet(rows, STRIP_HEIGHT), path)
 
 
 def save_curves(log: Sequence[dict[str, Any]], path: Path) -> None:
@@ -65,6 +54,4 @@ def save_curves(log: Sequence[dict[str, Any]], path: Path) -> None:
         if curves:
             axes.legend(fontsize="small", loc="upper right" if axes is left else "best")
     left.set(yscale="log")
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=100)
-    os.replace(temporary, path)
+    save_figure(figure, path, dpi=100)

@@ -1,17 +1,21 @@
-"""Writing files whole or not at all."""
+"""Writing files and folders whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
+import secrets
+import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.part")
 _ABANDONED_AFTER = 3600.0  # seconds without a change; a file is written in one go
+_LOCK, _REPLACED = ".lock", "replaced"  # names in a temporary folder
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
@@ -43,3 +47,93 @@ def remove_abandoned(folders: Iterable[str | Path]) -> None:
             for entry in entries:
                 if _TEMPORARY.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _ABANDONED_AFTER:
                     os.unlink(entry)
+
+
+@contextlib.contextmanager
+def new_folder(target: str | Path, *, overwrite: bool | None = None, merge: bool = False) -> Iterator[Path]:
+    """An empty folder to write to, which takes the place of `target` once everything is written.
+
+    Missing parents are made. If anything is raised, or the process is killed, `target` is as it was.
+
+    Args:
+        target: The folder to make.
+        overwrite: Whether `target` may hold files already; None if the user has no such choice.
+        merge: Whether to move the new files over those of `target`, one by one, instead of replacing the folder.
+
+    Raises:
+        FileExistsError: If `target` is a file, or holds files and `overwrite` is off.
+        OSError: If it cannot be written.
+    """
+    with temporary_folder(target) as temporary:
+        target = Path(target)
+        if target.exists() and not target.is_dir():
+            raise FileExistsError(f"{target} is a file: name a folder.")
+        if target.exists() and any(target.iterdir()) and not overwrite:
+            hint = "" if overwrite is None else ", or overwrite it (--overwrite)"
+            raise FileExistsError(f"{target} is not empty: choose another folder{hint}.")
+        folder = temporary / "made"
+        folder.mkdir()
+        yield folder
+        flush_to_disk(folder)
+        if merge and target.exists():
+            _move_files(folder, target)
+            return
+        target = target.resolve()  # replace what a link leads to, not the link
+        if target.exists():
+            os.replace(target, temporary / _REPLACED)
+        os.replace(folder, target)
+
+
+@contextlib.contextmanager
+def temporary_folder(target: str | Path) -> Iterator[Path]:
+    """An empty folder beside `target`, deleted at the end; missing parents are made.
+
+    Such folders of killed processes are deleted first: each holds a lock, which ends with its process.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    from huggingface_hub.utils import WeakFileLock
+
+    target = Path(target).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned_folders(target)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        with WeakFileLock(temporary / _LOCK):
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned_folders(target: Path) -> None:
+    """Delete the temporary folders of killed processes; if one was killed while it replaced `target`, undo that."""
+    from filelock import Timeout
+    from huggingface_hub.utils import WeakFileLock
+
+    for lock in target.parent.glob(f".{glob.escape(target.name)}.*.tmp/{_LOCK}"):
+        with contextlib.suppress(Timeout, OSError):
+            with WeakFileLock(lock, timeout=0.01):
+                if lock.with_name(_REPLACED).exists() and not target.exists():
+                    os.replace(lock.with_name(_REPLACED), target)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def _move_files(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        if not path.is_dir():
+            destination = target / path.relative_to(source)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, destination)
+
+
+def flush_to_disk(folder: Path) -> None:
+    """Wait until the files of a folder are stored: a rename may otherwise outlive a crash that they do not."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

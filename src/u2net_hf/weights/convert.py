@@ -9,9 +9,7 @@ with `use_batch_norm=False`, which computes exactly what the file computes. [`re
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from transformers.utils import logging
 from ..models.u2net.configuration_u2net import U2NetConfig
 from ..models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from ..models.u2net.modeling_u2net import U2NetForImageSegmentation
+from ..utils.files import new_folder
 
 StateDict = dict[str, torch.Tensor]
 
@@ -58,36 +57,17 @@ def convert_checkpoint(
         FileNotFoundError: If there is no file `source`.
         ValueError: If `source` does not hold a U²-Net; the message names what does not fit.
     """
-    output_dir = Path(output_dir)
-    if output_dir.exists() and not output_dir.is_dir():
-        raise FileExistsError(f"{output_dir} is a file; the converted weights need a folder.")
-    occupied = output_dir.is_dir() and any(output_dir.iterdir())
-    if occupied and not overwrite:
-        raise FileExistsError(f"{output_dir} is not empty: choose another folder, or overwrite its weights.")
-
-    config, state_dict = read_checkpoint(source)
-    if id2label is not None:
-        config.id2label = dict(id2label)
-        config.label2id = {label: index for index, label in id2label.items()}
-        config.validate_architecture()
-    model = _empty_model(config)
-    model.load_state_dict(state_dict, assign=True)
-
-    temporary = output_dir.parent / f".{output_dir.name}.{secrets.token_hex(4)}.tmp"
-    temporary.mkdir(parents=True)
-    try:
-        _save_model(model, temporary)
-        (image_processor or U2NetImageProcessorPil()).save_pretrained(temporary)
-        if occupied:
-            for file in temporary.iterdir():
-                os.replace(file, output_dir / file.name)
-        else:
-            if output_dir.exists():
-                output_dir.rmdir()
-            os.replace(temporary, output_dir)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return output_dir
+    with new_folder(output_dir, overwrite=overwrite, merge=True) as folder:
+        config, state_dict = read_checkpoint(source)
+        if id2label is not None:
+            config.id2label = dict(id2label)
+            config.label2id = {label: index for index, label in id2label.items()}
+            config.validate_architecture()
+        model = _empty_model(config)
+        model.load_state_dict(state_dict, assign=True)
+        _save_model(model, folder)
+        (image_processor or U2NetImageProcessorPil()).save_pretrained(folder)
+    return Path(output_dir)
 
 
 def read_checkpoint(source: str | Path) -> tuple[U2NetConfig, StateDict]:

