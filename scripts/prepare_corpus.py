@@ -10,7 +10,6 @@ byte by byte. The output loads with `load_corpus`, or without this package with 
 """
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +28,8 @@ from tqdm import tqdm
 from u2net_hf.data.corpora import corpus_splits, load_corpus
 from u2net_hf.hub.cards import dataset_card
 from u2net_hf.hub.publish import publish_dataset
-from u2net_hf.hub.upload import HubError, check_account, check_repo_id
+from u2net_hf.hub.upload import check_account, check_repo_id
+from u2net_hf.utils.console import printable, reported_errors
 from u2net_hf.utils.files import new_folder
 
 FEATURES = Features({"image": Image(mode="RGB"), "mask": Image(mode="L"), "name": Value("string")})
@@ -64,20 +64,16 @@ def main(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new data set on the Hub private.")] = False,
 ) -> None:
-    """Parse the command line, prepare, and report an error in one line."""
-    try:
-        if push_to_hub:  # before hours of work
-            if license == "unknown":
-                raise ValueError("--push_to_hub needs --license: say under which terms the data may be used.")
-            check_repo_id(push_to_hub)
-            check_account(push_to_hub)
-        counts = prepare(corpus, output_dir, split or [], license, title, max_shard_size, overwrite)
-        print(f"{output_dir}: " + ", ".join(f"{name} {count} pairs" for name, count in counts.items()))
-        if push_to_hub:
-            print(publish_dataset(output_dir, push_to_hub, private=private))
-    except (ValueError, OSError, HubError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+    """Parse the command line, prepare, upload."""
+    if push_to_hub:  # before hours of work
+        if license == "unknown":
+            raise ValueError("--push_to_hub needs --license: say under which terms the data may be used.")
+        check_repo_id(push_to_hub)
+        check_account(push_to_hub)
+    counts = prepare(corpus, output_dir, split or [], license, title, max_shard_size, overwrite)
+    print(f"{printable(output_dir)}: " + ", ".join(f"{name} {count} pairs" for name, count in counts.items()))
+    if push_to_hub:
+        print(publish_dataset(output_dir, push_to_hub, private=private))
 
 
 def prepare(
@@ -188,4 +184,5 @@ def _check_output(folder: Path, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    with reported_errors():
+        app()

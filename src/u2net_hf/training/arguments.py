@@ -1,6 +1,5 @@
 """The options that both training scripts have, with the names of the examples of transformers and diffusers."""
 
-import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from transformers import HfArgumentParser
 
+from ..utils.console import reported_errors
 from ..utils.process import keep_freed_memory
 
 OBJECT_VALUES_HELP = (
@@ -156,23 +156,16 @@ def run_script(main: Callable[[Arguments], None], arguments_class: type[Argument
     """
     parser = _Parser(arguments_class, description=description, formatter_class=_HelpFormatter)  # type: ignore[arg-type]
     keep_freed_memory()
-    try:
-        (arguments,) = parser.parse_args_into_dataclasses()
-        check_launch()
-        main(arguments)
-    except TrainingStopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(EXIT_STOPPED)
-    except (TrainingError, ValueError, OSError, ImportError) as error:
-        if not isinstance(error, LaunchError) or os.environ.get("RANK", "0") == "0":
-            print(f"Error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(1)
+    with reported_errors():
+        try:
+            (arguments,) = parser.parse_args_into_dataclasses()
+            check_launch()
+            main(arguments)
+        except TrainingStopped as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(EXIT_STOPPED)
+        except LaunchError:
+            if os.environ.get("RANK", "0") == "0":  # one process says it for all
+                raise
+            sys.exit(1)
     sys.exit(0)
-
-
-def _one_line(error: Exception) -> str:
-    """The message of an error; of one in a worker process only its last line, the rest is a traceback."""
-    message = str(error).strip() or type(error).__name__
-    if message.startswith("Caught "):
-        message = message.splitlines()[-1].partition(": ")[2]
-    return message if os.environ.get("RANK", "0") == "0" else f"(process {os.environ['RANK']}) {message}"

@@ -1,21 +1,55 @@
-"""What a command says when it cannot do what it was asked."""
+"""What commands and scripts tell their users when something goes wrong: one line, and a status."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+DEBUG_OPTION = "--debug"
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What Python itself raises where code is wrong. All else tells of input: files, the network, options, memory.
+_BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, SystemError, TypeError)
+_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """Turn an expected error into one line on standard error and exit status 1.
+    """Run a command: an error becomes one line on standard error and exit status 1, Ctrl-C status 130.
 
-    Expected are the errors that the docstrings of this package name: all are `ValueError`, `OSError` or
-    `RuntimeError`.
+    `--debug`, anywhere on the command line, is taken out of `sys.argv` here and shows where an error comes from.
     """
+    debug = DEBUG_OPTION in sys.argv
+    sys.argv[:] = [argument for argument in sys.argv if argument != DEBUG_OPTION]
     try:
         yield
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        raise SystemExit(_INTERRUPTED) from None
+    except Exception as error:
+        if debug:
+            print(*map(printable, traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
+        print(error_line(error), file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def error_line(error: Exception) -> str:
+    """One line about an error, which may be shown on a terminal."""
+    message = str(error).strip()
+    if message.startswith("Caught "):  # in a worker of PyTorch, whose whole trace comes along
+        message = message.splitlines()[-1].partition(": ")[2]
+    line = printable(" ".join(message.split())) or type(error).__name__
+    rank = os.environ.get("RANK", "0")
+    who = "" if rank == "0" else f"(process {rank}) "
+    if not isinstance(error, _BUGS):
+        return f"Error: {who}{line}"
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({os.path.basename(last[0].filename)}, line {last[0].lineno})" if last else ""
+    return f"Internal error: {who}{type(error).__name__}: {line}{where}. Run again with {DEBUG_OPTION} and report it."
+
+
+def printable(text: object) -> str:
+    r"""A text, such as the name of a file, without what would control a terminal: that is written as "\x1b" or so."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), str(text))
