@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from u2net_hf.utils.console import reported_errors
+from u2net_hf.utils.console import printable, reported_errors
 
 
 def main(
@@ -28,7 +28,7 @@ def main(
     (saliency,) = saliency_maps([image], load_engine(model))
     shown = cut_out(image, saliency, background=checkerboard(image.size))
     save_image(contact_sheet([[image, mask_image(saliency), shown]], image.height // 2), output)
-    print(output)
+    print(printable(output))
 
 
 if __name__ == "__main__":

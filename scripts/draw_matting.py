@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from u2net_hf.utils.console import reported_errors
+from u2net_hf.utils.console import printable, reported_errors
 
 HEAD = (100, 0, 330, 180)  # left, top, right, bottom in the photo
 BACKGROUND = "#30a060"
@@ -44,7 +44,7 @@ def main(
         for title, picture in pictures.items()
     ]
     save_image(contact_sheet([titled], titled[0].height, gap=0), output)
-    print(output)
+    print(printable(output))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from u2net_hf.utils.console import reported_errors
+from u2net_hf.utils.console import printable, reported_errors
 
 
 def main(
@@ -23,7 +23,7 @@ def main(
     from u2net_hf.images.drawing import save_figure
 
     save_figure(draw_model_sizes([read_results(path) for path in results]), output, dpi=150, bbox_inches="tight")
-    print(output)
+    print(printable(output))
 
 
 if __name__ == "__main__":

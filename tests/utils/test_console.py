@@ -44,7 +44,7 @@ def fail(error: BaseException) -> Callable[[], object]:
         (SafetensorError("invalid header"), "Error: invalid header"),
         (MemoryError(), "Error: MemoryError"),
         (
-            RuntimeError("Caught OSError in worker 0.\nTraceback (most ...\nOSError: a.jpg is cut"),
+            RuntimeError("Caught OSError in worker 0.\nTraceback ...\nOSError: a.jpg is cut"),
             "Error: a.jpg is cut",
         ),
         (ValueError("no \x1b[31mred\x07"), r"Error: no \x1b[31mred\x07"),
@@ -121,4 +121,4 @@ def test_the_command_prints_no_control_characters(name: str, tmp_path: Path) -> 
     ended = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert ended.returncode == 1
     assert b"\x1b" not in ended.stdout + ended.stderr
-    assert rb"\x1b[2J.jpg" in ended.stderr or b"u2netp is not in the cache" in ended.stderr
+    assert rb"\x1b[2J.jpg" in ended.stderr

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..utils.console import reported_errors
+from ..utils.console import printable, reported_errors
 from . import push
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def pull(
             typer.echo(f"{name:16}{published.description} ({published.license})")
         return
     for name in names:
-        typer.echo(checkpoints.pull(name, force=force))
+        typer.echo(printable(checkpoints.pull(name, force=force)))
 
 
 @app.command()
@@ -190,7 +190,7 @@ def convert(
     """
     from ..weights.convert import convert_checkpoint
 
-    typer.echo(convert_checkpoint(source, output_dir, overwrite=overwrite))
+    typer.echo(printable(convert_checkpoint(source, output_dir, overwrite=overwrite)))
 
 
 @app.command()
@@ -327,14 +327,14 @@ def _remove_many(
         for result in progress:
             counts[result.status] += 1
             if result.status == "failed":
-                tqdm.write(f"Error: {result.error}", file=sys.stderr)
+                tqdm.write(f"Error: {printable(result.error)}", file=sys.stderr)
     if share.count > 1 or len(jobs) > 1:
         who = f"process {share.rank + 1} of {share.count}: " if share.count > 1 else ""
         typer.echo(who + ", ".join(f"{count} {status}" for status, count in counts.items()))
     elif counts["done"]:
-        typer.echo(jobs[0].destination)
+        typer.echo(printable(jobs[0].destination))
     elif counts["skipped"]:
-        typer.echo(f"{jobs[0].destination} exists already; --overwrite does it again")
+        typer.echo(f"{printable(jobs[0].destination)} exists already; --overwrite does it again")
     share.wait_for_the_others()
     if counts["failed"]:
         raise typer.Exit(1)

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from ..utils.console import printable
+
 app = typer.Typer(no_args_is_help=True, help="Publish a model, a metric, a data set or the demo on the Hub.")
 
 Repository = Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository on the Hub.")]
@@ -37,7 +39,7 @@ def model(
         str | None, typer.Option("--license", help="License of the weights; known for published names.")
     ] = None,
     training_data: Annotated[
-        str | None, typer.Option("--training_data", help="What it was trained on, under which terms.")
+        str | None, typer.Option("--training-data", help="What it was trained on, under which terms.")
     ] = None,
     description: Annotated[str | None, typer.Option("--description", help="What it finds, in a sentence.")] = None,
     launch: Annotated[str | None, typer.Option("--launch", help="The command that trained it.")] = None,
@@ -62,7 +64,7 @@ def model(
         token=token,
         dry_run=dry_run,
     )
-    print(where)
+    print(printable(where))
 
 
 @app.command()
@@ -76,7 +78,7 @@ def metric(
     """A metric as a Space, for `evaluate.load("USER/NAME")`."""
     from ..hub import publish as hub
 
-    print(hub.publish_metric(source, repo_id, private=private, token=token, dry_run=dry_run))
+    print(printable(hub.publish_metric(source, repo_id, private=private, token=token, dry_run=dry_run)))
 
 
 @app.command()
@@ -90,7 +92,7 @@ def dataset(
     """A prepared corpus with its card."""
     from ..hub import publish as hub
 
-    print(hub.publish_dataset(source, repo_id, private=private, token=token, dry_run=dry_run))
+    print(printable(hub.publish_dataset(source, repo_id, private=private, token=token, dry_run=dry_run)))
 
 
 @app.command()
@@ -98,4 +100,4 @@ def space(repo_id: Repository, private: Private = False, token: Token = None, dr
     """The demo, a Gradio Space with this package in it."""
     from ..hub import publish as hub
 
-    print(hub.publish_space(repo_id, private=private, token=token, dry_run=dry_run))
+    print(printable(hub.publish_space(repo_id, private=private, token=token, dry_run=dry_run)))
