@@ -1,5 +1,6 @@
 """The options that both training scripts have, with the names of the examples of transformers and diffusers."""
 
+import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable
