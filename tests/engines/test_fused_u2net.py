@@ -70,7 +70,17 @@ def test_a_layer_adds_before_it_clips(dilation: int) -> None:
 
 @pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("options", [{}, {"out_channels": 4}, {"use_batch_norm": False, "num_channels": 1}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"out_channels": 4},
+        {"use_batch_norm": False, "num_channels": 1},
+        {"stem_channels": 5, "fuse_side_maps": False},
+        {"fuse_side_maps": False, "out_channels": 2},
+    ],
+    ids=str,
+)
 def test_tiny_networks_give_the_plain_maps(options: dict, size: tuple[int, int]) -> None:
     model = trained(tiny_u2net_config(**options))
     images = torch.randn(3, model.config.num_channels, *size, dtype=torch.float64)

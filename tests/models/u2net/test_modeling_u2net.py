@@ -9,8 +9,18 @@ from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 
 
-@pytest.mark.parametrize(("config", "parameters"), [(U2NetConfig(), 44_009_869), (U2NetConfig.small(), 1_131_181)])
-def test_parameter_counts_of_the_paper(config: U2NetConfig, parameters: int) -> None:
+@pytest.mark.parametrize(
+    ("config", "parameters"),
+    [
+        (U2NetConfig(), 44_009_869),
+        (U2NetConfig.small(), 1_131_181),
+        # The file that the authors published has the BatchNorms folded in.
+        (U2NetConfig.isnet(use_batch_norm=False), 44_017_990),
+        # U²-Net, the stem, 61 more channels into its first convolution, no fusion.
+        (U2NetConfig.isnet(), 44_009_869 + 1_792 + 35_136 - 7),
+    ],
+)
+def test_parameter_counts_of_the_papers(config: U2NetConfig, parameters: int) -> None:
     with torch.device("meta"):
         assert U2NetForImageSegmentation(config).num_parameters() == parameters
 
@@ -33,6 +43,8 @@ def test_state_dict_has_the_official_names() -> None:
     with torch.device("meta"):
         for config in (U2NetConfig(), U2NetConfig.small()):
             assert set(U2NetForImageSegmentation(config).state_dict()) == official
+        isnet = official - {"outconv.weight", "outconv.bias"} | {"conv_in.weight", "conv_in.bias"}
+        assert set(U2NetForImageSegmentation(U2NetConfig.isnet()).state_dict()) == isnet
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 31), (64, 40)])

@@ -70,11 +70,17 @@ class U2NetConfig(PreTrainedConfig):
             name of a residual U-block: `"RSU-L"` with height L, or `"RSU-LF"` with dilations instead of pooling.
         decoder_stages (`list[list]`, *optional*):
             The same for the decoder, from the deepest stage up to the output: one stage fewer than the encoder.
+        stem_channels (`int`, *optional*):
+            Channels of a 3x3 convolution of stride 2 between the image and the first stage, as in IS-Net; `None`, as
+            in U²-Net, for none.
+        fuse_side_maps (`bool`, *optional*, defaults to `True`):
+            Whether the map is a 1x1 convolution of all side outputs, as in U²-Net; `False` for the most detailed side
+            output itself, as in IS-Net.
         use_batch_norm (`bool`, *optional*, defaults to `True`):
             Whether a BatchNorm stands between each convolution of a residual U-block and its ReLU. `False` is the
             form for inference with the BatchNorms folded into the convolutions.
         fused_loss_weight (`float`, *optional*, defaults to 1.0):
-            Weight of the fused map's loss (`w_fuse` in equation 1).
+            Weight of the fused map's loss (`w_fuse` in equation 1), if there is one.
         side_loss_weights (`list[float]`, *optional*):
             Weights of the side outputs' losses (`w_side` in equation 1), the largest map first; all 1 by default.
         iou_loss_weight (`float`, *optional*, defaults to 0.0):
@@ -109,6 +115,8 @@ class U2NetConfig(PreTrainedConfig):
     out_channels: int | None = None
     encoder_stages: list[Stage] = field(default_factory=lambda: [list(stage) for stage in ENCODER_STAGES])
     decoder_stages: list[Stage] = field(default_factory=lambda: [list(stage) for stage in DECODER_STAGES])
+    stem_channels: int | None = None
+    fuse_side_maps: bool = True
     use_batch_norm: bool = True
     fused_loss_weight: float = 1.0
     side_loss_weights: list[float] | None = None
@@ -177,6 +185,8 @@ class U2NetConfig(PreTrainedConfig):
                 f"`iou_loss_weight` must be at least 0, and 0 for `out_channels` above 1, got {self.iou_loss_weight} "
                 f"for {out_channels}."
             )
+        if self.stem_channels is not None and self.stem_channels < 1:
+            raise ValueError(f"`stem_channels` must be at least 1, or None for no stem, got {self.stem_channels}.")
         if self.num_channels < 1 or out_channels < 1:
             raise ValueError(
                 f"`num_channels` and `out_channels` must be at least 1, got {self.num_channels} and {out_channels}."
@@ -202,6 +212,18 @@ class U2NetConfig(PreTrainedConfig):
         encoder_stages: list[Stage] = [[stage[0], 16, 64] for stage in ENCODER_STAGES]
         decoder_stages: list[Stage] = [[stage[0], 16, 64] for stage in DECODER_STAGES]
         return cls(encoder_stages=encoder_stages, decoder_stages=decoder_stages, **kwargs)
+
+    @classmethod
+    def isnet(cls, **kwargs: Any) -> "U2NetConfig":
+        """The configuration of IS-Net (44.0 M parameters), the authors' network for 1024x1024 pixels.
+
+        Qin et al., "Highly Accurate Dichotomous Image Segmentation", ECCV 2022, https://arxiv.org/abs/2203.03041: the
+        stages of U²-Net at half the image's resolution, behind a convolution of stride 2.
+
+        Args:
+            kwargs: Any argument of [`U2NetConfig`] but `stem_channels` and `fuse_side_maps`; stages make it smaller.
+        """
+        return cls(stem_channels=64, fuse_side_maps=False, **kwargs)
 
 
 __all__ = ["U2NetConfig"]

@@ -1,9 +1,11 @@
-"""U²-Net: a U-Net of U-Nets for salient object detection, with deep supervision.
+"""U²-Net and IS-Net: a U-Net of U-Nets for salient object detection, with deep supervision.
 
 Paper: Qin, Zhang, Huang, Dehghan, Zaiane, Jagersand, "U²-Net: Going Deeper with Nested U-Structure for Salient Object
 Detection", Pattern Recognition 106, 2020, https://arxiv.org/abs/2005.09007. Figure 2 shows the residual U-block,
-figure 5 the whole network. Sub-modules carry the names of the authors' released weights (Apache-2.0,
-https://github.com/xuebinqin/U-2-Net), so that their state dicts fit as they are.
+figure 5 the whole network. IS-Net (Qin et al., "Highly Accurate Dichotomous Image Segmentation", ECCV 2022,
+https://arxiv.org/abs/2203.03041) is the same network behind a convolution of stride 2, and does not fuse its side
+outputs. Sub-modules carry the names of the authors' released weights (Apache-2.0,
+https://github.com/xuebinqin/U-2-Net and https://github.com/xuebinqin/DIS), so that their state dicts fit as they are.
 """
 
 import math
@@ -171,6 +173,9 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
         out_channels: int = config.out_channels
 
         channels, encoder_channels = config.num_channels, []
+        if config.stem_channels is not None:
+            self.conv_in = nn.Conv2d(channels, config.stem_channels, kernel_size=3, stride=2, padding=1)
+            channels = config.stem_channels
         for number, stage in enumerate(config.encoder_stages, start=1):
             self.add_module(f"stage{number}", self._rsu(channels, stage))
             channels = int(stage[2])
@@ -182,7 +187,8 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
             side_channels.insert(0, channels)
         for number, channels in enumerate(side_channels, start=1):
             self.add_module(f"side{number}", nn.Conv2d(channels, out_channels, kernel_size=3, padding=1))
-        self.outconv = nn.Conv2d(self.num_stages * out_channels, out_channels, kernel_size=1)
+        if config.fuse_side_maps:
+            self.outconv = nn.Conv2d(self.num_stages * out_channels, out_channels, kernel_size=1)
 
         self.post_init()
 
@@ -224,7 +230,8 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         self._check_pixel_values(pixel_values)
 
-        hidden, encoder_states = pixel_values, []
+        hidden = pixel_values if self.config.stem_channels is None else self.conv_in(pixel_values)
+        encoder_states = []
         for number in range(1, self.num_stages + 1):
             hidden = self.get_submodule(f"stage{number}")(halve(hidden) if number > 1 else hidden)
             encoder_states.append(hidden)
@@ -240,13 +247,14 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
             resize(self.get_submodule(f"side{number}")(hidden), pixel_values.shape[-2:])
             for number, hidden in enumerate(side_inputs, start=1)
         )
-        logits = self.outconv(torch.cat(side_logits, dim=1))
+        fused = self.config.fuse_side_maps
+        logits = self.outconv(torch.cat(side_logits, dim=1)) if fused else side_logits[0]
 
         loss = None
         if labels is not None:
-            loss = self.config.fused_loss_weight * self.map_loss(logits, labels)
-            for weight, side in zip(self.config.side_loss_weights, side_logits, strict=True):
-                loss = loss + weight * self.map_loss(side, labels)
+            weighted = [(self.config.fused_loss_weight, logits)] if fused else []
+            weighted += zip(self.config.side_loss_weights, side_logits, strict=True)
+            loss = torch.stack([weight * self.map_loss(maps, labels) for weight, maps in weighted]).sum()
         return SaliencyOutput(
             loss=loss,
             logits=logits,
