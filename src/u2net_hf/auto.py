@@ -1,99 +1,190 @@
 """Registration with the Auto classes and pipelines of transformers: when they are imported, or first asked.
 
-`import u2net_hf` must make `AutoModel`, `AutoImageProcessor` and `pipeline` know both networks, but must not import
+`import u2net_hf` must make `AutoModel`, `AutoImageProcessor` and `pipeline` know the networks, but must not import
 transformers for it: that takes seconds, and the command and the lean engines never need it. So each part registers
 itself when transformers imports the table that it belongs to.
 
 The models are registered later still, when the table of configurations is first asked for one of ours. A model's code
 imports `transformers.modeling_layers`, which in the middle of its own import imports the table of models: there it is
 too early. So that table of configurations gets names, which it looks up as those of the networks in transformers
-itself: in a module `transformers.models.<model type>`. That module is this package, whose names are as lazy.
+itself: in a module `transformers.models.<model type>`. That module is this package, whose names are as lazy. A model
+type that transformers has itself is left alone.
+
+A transformers that is too old gets nothing but a warning. One whose tables are elsewhere is imported at once, and all
+is registered by its public functions.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from .models.families import FAMILIES, Family
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-CONFIGURATIONS = {"u2net": "U2NetConfig", "unet": "UNetConfig"}
+OLDEST = (5, 23)
 PIPELINE = f"{__package__}.models.u2net.pipeline_u2net"
+CONFIGURATIONS = "transformers.models.auto.configuration_auto"
+IMAGE_PROCESSORS = "transformers.models.auto.image_processing_auto"
+PIPELINES = "transformers.pipelines"
+# Where each table is expected.
+TABLES = {
+    "models/auto/configuration_auto.py": "CONFIG_MAPPING_NAMES",
+    "models/auto/image_processing_auto.py": "class AutoImageProcessor",
+    "pipelines/__init__.py": "PIPELINE_REGISTRY",
+}
 
 
 def register_when_needed() -> None:
     """Register each part now if its table is there already, else as soon as it is."""
-    tables: dict[str, Callable[[], Any]] = {
-        "transformers.models.auto.configuration_auto": announce_configurations,
-        "transformers.models.auto.image_processing_auto": register_image_processors,
-        "transformers.pipelines": partial(import_module, PIPELINE),
-    }
-    # The pipeline's code imports transformers' pipelines, and may be imported by them or before them.
-    sys.meta_path.insert(0, _AfterImport({**tables, PIPELINE: register_pipeline}))
-    for table, register in tables.items():
+    folder = _transformers_folder()
+    if folder is None:
+        return
+    if too_old := _too_old(folder):
+        _call_after_import({CONFIGURATIONS: partial(_say, too_old)})
+    elif moved := [file for file, name in TABLES.items() if name not in _read(folder / file)]:
+        _say(
+            f"this transformers has no {TABLES[moved[0]]} in {moved[0]}, where u2net_hf looks for it: it is imported "
+            "at once, which takes some seconds"
+        )
+        register_models()
+        register_image_processors()
+        register_pipeline()
+    else:
+        # The pipeline's code imports transformers' pipelines, and may be imported by them or before them.
+        _call_after_import(
+            {
+                CONFIGURATIONS: announce_configurations,
+                IMAGE_PROCESSORS: register_image_processors,
+                PIPELINES: partial(import_module, PIPELINE),
+            },
+            {PIPELINE: register_pipeline},
+        )
+
+
+def _transformers_folder() -> Path | None:
+    """Where transformers is, if it is installed."""
+    try:
+        spec = find_spec("transformers")
+    except ValueError:  # somebody's stand-in
+        return None
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _too_old(folder: Path) -> str | None:
+    """What to tell the user of a transformers that is too old."""
+    found = re.search(r"^__version__ = \"((\d+)\.(\d+)[^\"]*)\"", _read(folder / "__init__.py"), re.MULTILINE)
+    if found is None or (int(found[2]), int(found[3])) >= OLDEST:
+        return None
+    oldest = ".".join(map(str, OLDEST))
+    return (
+        f"u2net_hf needs transformers {oldest} or newer for its models, which this transformers {found[1]} will not "
+        "know: pip install --upgrade transformers"
+    )
+
+
+def _say(message: str) -> None:
+    import logging
+
+    logging.getLogger(__package__).warning(message)  # a line on standard error, unless the user wants it otherwise
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _call_after_import(
+    tables: Mapping[str, Callable[[], Any]], others: Mapping[str, Callable[[], Any]] | None = None
+) -> None:
+    """Call a function after the import of each module, at once if that of a table is over."""
+    sys.meta_path.insert(0, _AfterImport({**tables, **(others or {})}))
+    for table, function in tables.items():
         if table in sys.modules:
-            register()
+            function()
 
 
 def announce_configurations() -> None:
     """Make `AutoConfig` look for our configurations, the first of which brings [`register_models`] about."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    for model_type, name in CONFIGURATIONS.items():
-        sys.modules[f"transformers.models.{model_type}"] = sys.modules[__package__]
-        CONFIG_MAPPING_NAMES[model_type] = name
+    for family in FAMILIES.values():
+        if family.model_type in CONFIG_MAPPING_NAMES:
+            _say(
+                f"transformers has a network {family.model_type!r} of its own, which its Auto classes go on to load: "
+                f"use u2net_hf.{family.model}.from_pretrained for this package's"
+            )
+        else:
+            sys.modules[_announced(family)] = sys.modules[__package__]
+            CONFIG_MAPPING_NAMES[family.model_type] = family.config
+
+
+def _announced(family: Family) -> str:
+    return f"transformers.models.{family.model_type}"
 
 
 def register_models() -> None:
     """Register configurations and models. It can be done twice.
 
-    `exist_ok=True` everywhere: a later transformers with a "unet" of its own must not break the import.
+    Raises:
+        ImportError: If transformers is too old.
     """
-    from transformers import AutoConfig, AutoModel, AutoModelForImageSegmentation, AutoModelForSemanticSegmentation
-    from transformers.models.auto import modeling_auto
+    folder = _transformers_folder()
+    if folder is not None and (too_old := _too_old(folder)):
+        raise ImportError(too_old)
+    from transformers import (
+        CONFIG_MAPPING,
+        AutoConfig,
+        AutoModel,
+        AutoModelForImageSegmentation,
+        AutoModelForSemanticSegmentation,
+    )
 
-    from .models.u2net.configuration_u2net import U2NetConfig
-    from .models.u2net.modeling_u2net import U2NetForImageSegmentation
-    from .models.unet.configuration_unet import UNetConfig
-    from .models.unet.modeling_unet import UNetForSemanticSegmentation
-
-    for config, model in ((U2NetConfig, U2NetForImageSegmentation), (UNetConfig, UNetForSemanticSegmentation)):
-        AutoConfig.register(config.model_type, config, exist_ok=True)
+    for family in FAMILIES.values():
+        config, model = family.config_class, family.model_class
+        ours = sys.modules.get(_announced(family)) is sys.modules[__package__]
+        if ours or family.model_type not in CONFIG_MAPPING:
+            AutoConfig.register(config.model_type, config, exist_ok=True)
+            _allow_in_pipeline(family)
         # Both segmentation tasks: the library is about to drop the mapping of AutoModelForImageSegmentation.
         for auto_model in (AutoModel, AutoModelForImageSegmentation, AutoModelForSemanticSegmentation):
             auto_model.register(config, model, exist_ok=True)
-        # The image-segmentation pipeline looks its models up in this table of names, which `register` does not fill,
-        # and logs an error for a model that is not in it.
-        modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES.setdefault(config.model_type, model.__name__)
+
+
+def _allow_in_pipeline(family: Family) -> None:
+    """Enter a model in the table of the image-segmentation pipeline, which else logs that it does not support it."""
+    tables = import_module("transformers.models.auto.modeling_auto")
+    names = getattr(tables, "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES", {})
+    names.setdefault(family.model_type, family.model)
 
 
 def register_image_processors() -> None:
     """Make `AutoImageProcessor` know the image processors, those on torchvision only where it is installed."""
-    from transformers.models.auto.image_processing_auto import AutoImageProcessor
+    from transformers import AutoImageProcessor
     from transformers.utils import is_torchvision_available
 
-    from .models.u2net.configuration_u2net import U2NetConfig
-    from .models.u2net.image_processing_u2net import U2NetImageProcessor, U2NetImageProcessorPil
-    from .models.unet.configuration_unet import UNetConfig
-    from .models.unet.image_processing_unet import UNetImageProcessor, UNetImageProcessorPil
-
-    for config, pil, torchvision in (
-        (U2NetConfig, U2NetImageProcessorPil, U2NetImageProcessor),
-        (UNetConfig, UNetImageProcessorPil, UNetImageProcessor),
-    ):
-        classes: dict[str, type] = {"pil": pil, **({"torchvision": torchvision} if is_torchvision_available() else {})}
-        AutoImageProcessor.register(config, image_processor_classes=classes, exist_ok=True)
+    for family in FAMILIES.values():
+        classes = {"pil": family.image_processor_class("pil")}
+        if is_torchvision_available():
+            classes["torchvision"] = family.image_processor_class("torchvision")
+        AutoImageProcessor.register(family.config_class, image_processor_classes=classes, exist_ok=True)
 
 
 def register_pipeline() -> None:
     """Make `pipeline` know the task "background-removal"."""
-    from transformers.models.auto.modeling_auto import AutoModelForImageSegmentation
+    from transformers import AutoModelForImageSegmentation
     from transformers.pipelines import PIPELINE_REGISTRY
 
     from .models.u2net.pipeline_u2net import BackgroundRemovalPipeline
