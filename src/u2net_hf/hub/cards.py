@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..evaluation.results import MEASURES, Results, one_line, results_table
+from ..models.families import family_of
 from ..utils.resources import find_template
 
 if TYPE_CHECKING:
@@ -22,8 +23,11 @@ def fill_template(name: str, **values: Any) -> str:
     """Fill a template; a name in it without a value is an error."""
     import jinja2
 
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(find_template(name).read_text(encoding="utf-8")).render(values)
+    path = find_template(name)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(path.parent), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template(path.name).render(values)
 
 
 def measured_note(results: Results) -> str:
@@ -79,22 +83,17 @@ def describe_model(model: Any, image_processor: Any) -> dict[str, Any]:
         image_processor: Its image processor.
     """
     config = model.config
-    family = config.model_type
+    family = family_of(config.model_type, type(model).__name__)
     colors = {1: "Gray", 3: "RGB"}.get(config.num_channels, f"{config.num_channels}-channel")
     size = image_processor.size
     shape = f"{size['height']}x{size['width']}" if image_processor.do_resize and size else "its own size"
     labels = ", ".join(config.id2label[label] for label in sorted(config.id2label))
-    is_soft_map = family == "u2net" and config.out_channels == 1
-    network = _u2net_name(config) if family == "u2net" else f"U-Net with {len(config.hidden_sizes)} scales"
-    without = "its BatchNorms folded into the convolutions" if family == "u2net" else "no BatchNorm"
-    tasks = {
-        "u2net": "Finds what stands out in a photo, and cuts it out.",
-        "unet": f"Labels every pixel of an image: {labels}.",
-    }
+    is_soft_map = family.output == "saliency" and config.out_channels == 1
+    network = family.name(config)
     return {
-        "family": family,
-        "description": tasks[family],
-        "network": network if config.use_batch_norm else f"{network}, {without}",
+        "family": family.model_type,
+        "description": family.task.format(labels=labels),
+        "network": network if config.use_batch_norm else f"{network}, {family.without_batch_norm}",
         "num_parameters": model.num_parameters(),
         "dtype": str(model.dtype).removeprefix("torch."),
         "input": f"{colors} image of any size, which the image processor brings to {shape}",
@@ -103,15 +102,6 @@ def describe_model(model: Any, image_processor: Any) -> dict[str, Any]:
         "training_data": "not stated",
         "launch": None,
     }
-
-
-def _u2net_name(config: Any) -> str:
-    """U²-Net, U²-Net† or a network with other stages."""
-    stages = (config.encoder_stages, config.decoder_stages)
-    for name, known in (("U²-Net", type(config)()), ("U²-Net†", type(config).small())):
-        if stages == (known.encoder_stages, known.decoder_stages):
-            return name
-    return f"U²-Net with {len(config.encoder_stages)} stages of its own"
 
 
 def model_card(folder: Path, repo_id: str, results: Results | None, described: Mapping[str, Any]) -> str:
@@ -128,27 +118,25 @@ def model_card(folder: Path, repo_id: str, results: Results | None, described: M
     onnx = [path.name for path in sorted(folder.glob("onnx/*.onnx"))]
     pictures = [f"images/{path.name}" for path in sorted(folder.glob("images/*"))]
     title = repo_id.rpartition("/")[2]
-    tags = {
-        "u2net": ["u2net", "salient-object-detection", "background-removal"],
-        "unet": ["unet", "semantic-segmentation"],
-    }[described["family"]]
+    family = family_of(described["family"], repo_id)
     license_id, license_name = license_metadata(described["license"])
     metadata = ModelCardData(
         license=license_id,
         license_name=license_name,
         library_name="transformers",
         pipeline_tag="image-segmentation",
-        tags=[*tags, *(["onnx", "transformers.js"] if onnx else [])],
+        tags=[*family.tags, *(["onnx", "transformers.js"] if onnx else [])],
         model_name=title,
         eval_results=model_index(results) if results else None,
     )
     texts = {name: one_line(value) if isinstance(value, str) else value for name, value in described.items()}
     return fill_template(
-        "model/README.md",
+        f"model/{family.model_type}.md",
         **texts | {"launch": described["launch"]},
         metadata=metadata.to_yaml(),
         title=title,
         repo_id=repo_id,
+        training_script=family.training_script,
         megabytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6,
         onnx=onnx,
         pictures=[path for path in pictures if path.startswith("images/example-")],
