@@ -1,6 +1,6 @@
 """Image processors of U²-Net, with Pillow and NumPy or with torchvision: photos and masks in, soft maps out."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -268,10 +268,10 @@ class U2NetImageProcessor(U2NetImageProcessorBase, TorchvisionBackend):
         return BatchFeature(data={"pixel_values": reorder_images(processed, places)}, tensor_type=return_tensors)
 
 
-def with_channel_axis(images: Any) -> Any:
+def with_channel_axis(images: ImageInput) -> ImageInput:
     """Give gray images, arrays of two dimensions, a channel axis."""
     if isinstance(images, list | tuple):
-        return [with_channel_axis(image) for image in images]
+        return cast(ImageInput, [with_channel_axis(image) for image in images])
     return images[None] if isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 2 else images
 
 

@@ -1,6 +1,7 @@
 """Image processors of U-Net, with Pillow and NumPy or with torchvision: the way from images to tiles."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self, Unpack, cast
 
 import numpy as np
 import torch
@@ -9,11 +10,11 @@ from transformers.image_processing_backends import PilBackend, TorchvisionBacken
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature, get_size_dict
 from transformers.image_utils import ChannelDimension, ImageInput, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
-from transformers.utils import logging
+from transformers.utils import TensorType, logging
 
 from .configuration_unet import UNetConfig
 from .post_processing_unet import UNetPostProcessing
-from .tiling_unet import cut_windows, plan_image
+from .tiling_unet import Pixels, cut_windows, plan_image
 
 logger = logging.get_logger(__name__)
 
@@ -60,10 +61,10 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
     padding = "same"
     upsampling = "transpose"
     depth = 4
-    tile_size: Any = None
+    tile_size: SizeDict | None = None
     do_resize = False
-    size: Any = None
-    resize: Any  # of the backend
+    size: SizeDict | None = None
+    resize: Callable[..., Pixels]  # of the backend
     resample = PILImageResampling.BILINEAR
     do_rescale = True
     rescale_factor = 1 / 255
@@ -73,7 +74,7 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
     image_std = 0.5
 
     @classmethod
-    def from_config(cls, config: UNetConfig, **kwargs: Any) -> Any:
+    def from_config(cls, config: UNetConfig, **kwargs: Unpack[UNetImageProcessorKwargs]) -> Self:
         """Make the image processor of a network.
 
         Args:
@@ -104,7 +105,10 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
         return kwargs
 
     def preprocess(
-        self, images: ImageInput, segmentation_maps: ImageInput | None = None, **kwargs: Any
+        self,
+        images: ImageInput,
+        segmentation_maps: ImageInput | None = None,
+        **kwargs: Unpack[UNetImageProcessorKwargs],
     ) -> BatchFeature:
         """Prepare images, and their segmentation maps, for the network.
 
@@ -132,7 +136,7 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
         self,
         images: ImageInput,
         segmentation_maps: ImageInput | None,
-        return_tensors: Any = None,
+        return_tensors: str | TensorType | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         pixel_values, labels = [], []
@@ -140,7 +144,7 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
         maps = self._prepare_maps(segmentation_maps, image_list, kwargs["device"])
         for image, label_map in zip(image_list, maps, strict=True):
             image = self._scale(image, **kwargs)
-            rows, columns = plan_image(image.shape[-2:], **kwargs)
+            rows, columns = plan_image((image.shape[-2], image.shape[-1]), **kwargs)
             pixel_values += cut_windows(image, rows, columns, (rows.context, columns.context))
             if label_map is not None:
                 if kwargs["do_resize"]:
@@ -159,12 +163,12 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
 
     def process_image(
         self,
-        image: Any,
+        image: Image.Image | Pixels,
         num_channels: int | None = None,
         input_data_format: str | ChannelDimension | None = None,
-        device: Any = None,
-        **kwargs: Any,
-    ) -> Any:
+        device: torch.device | str | None = None,
+        **kwargs: object,
+    ) -> Pixels:
         """Bring one image to `(num_channels, height, width)`, float32; or a map, if `num_channels` is not given."""
         if num_channels is None:
             label_map = super().process_image(image, do_convert_rgb=False, device=device)
@@ -175,23 +179,26 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
             # Pillow's own conversion would cut values off at 255.
             image = np.array(image, dtype=np.uint16 if image.mode.startswith("I;16") else np.float32)[None]
             input_data_format = ChannelDimension.FIRST
-        if str(image.dtype if hasattr(image, "dtype") else "").endswith("uint16"):
+        if not isinstance(image, Image.Image) and str(image.dtype).endswith("uint16"):
             image = _to_float(image) / 257  # 65535 becomes 255
-        image = super().process_image(
-            image, do_convert_rgb=num_channels in (1, 3), input_data_format=input_data_format, device=device
+        pixels = _to_float(
+            super().process_image(
+                image, do_convert_rgb=num_channels in (1, 3), input_data_format=input_data_format, device=device
+            )
         )
-        image = _to_float(image)
         if num_channels == 1:
-            red, green, blue = image  # ITU-R 601 luma, in a form that leaves gray values exactly as they are
-            image = (red + 0.587 * (green - red) + 0.114 * (blue - red))[None]
-        if len(image) != num_channels:
+            red, green, blue = pixels  # ITU-R 601 luma, in a form that leaves gray values exactly as they are
+            pixels = (red + 0.587 * (green - red) + 0.114 * (blue - red))[None]
+        if len(pixels) != num_channels:
             raise ValueError(
                 f"`images` must have {num_channels} channels for a processor with num_channels={num_channels}, "
-                f"got (channels, height, width) {tuple(image.shape)}."
+                f"got (channels, height, width) {tuple(pixels.shape)}."
             )
-        return image
+        return pixels
 
-    def _prepare_maps(self, segmentation_maps: ImageInput | None, images: list[Any], device: Any) -> list[Any]:
+    def _prepare_maps(
+        self, segmentation_maps: ImageInput | None, images: list[Pixels], device: torch.device | str | None
+    ) -> list[Pixels | None]:
         """Bring segmentation maps to `(1, height, width)`; one `None` per image if there are none."""
         if segmentation_maps is None:
             return [None] * len(images)
@@ -212,17 +219,17 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
 
     def _scale(
         self,
-        image: Any,
+        image: Pixels,
         do_resize: bool,
         size: SizeDict,
-        resample: Any,
+        resample: PILImageResampling | int | None,
         do_rescale: bool,
         rescale_factor: float,
         do_normalize: bool,
         image_mean: float | tuple[float, ...],
         image_std: float | tuple[float, ...],
-        **kwargs: Any,
-    ) -> Any:
+        **kwargs: object,
+    ) -> Pixels:
         """Resize, rescale and normalize one image, as far as the options say."""
         if do_resize:
             image = self.resize(image, size, resample)
@@ -272,7 +279,9 @@ class UNetImageProcessorPil(UNetImageProcessorBase, PilBackend):
     ```
     """
 
-    def resize(self, image: np.ndarray, size: SizeDict, resample: Any = None, **kwargs: Any) -> np.ndarray:
+    def resize(
+        self, image: np.ndarray, size: SizeDict, resample: PILImageResampling | int | None = None, **kwargs: object
+    ) -> np.ndarray:
         """Resize `(channels, height, width)` in float32: Pillow's whole gray levels would lose those of 16 bits."""
         channels = [
             Image.fromarray(np.ascontiguousarray(channel, dtype=np.float32)).resize(
@@ -290,26 +299,26 @@ class UNetImageProcessor(UNetImageProcessorBase, TorchvisionBackend):
     """
 
 
-def _with_channel_axis(images: Any) -> Any:
+def _with_channel_axis(images: ImageInput) -> ImageInput:
     """Give gray images, arrays of two dimensions, a channel axis."""
     if isinstance(images, list | tuple):
-        return [_with_channel_axis(image) for image in images]
+        return cast(ImageInput, [_with_channel_axis(image) for image in images])
     return images[None] if isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 2 else images
 
 
-def _to_float(image: Any) -> Any:
+def _to_float(image: Pixels) -> Pixels:
     if isinstance(image, torch.Tensor):
         return image.float()
     return np.ascontiguousarray(image).astype(np.float32, copy=False)
 
 
-def _to_int64(label_map: Any) -> Any:
+def _to_int64(label_map: Pixels) -> Pixels:
     if isinstance(label_map, torch.Tensor):
         return label_map.long()
     return label_map.astype(np.int64, copy=False)
 
 
-def _per_channel(value: float | tuple[float, ...], image: Any) -> Any:
+def _per_channel(value: float | tuple[float, ...], image: Pixels) -> float | Pixels:
     """A number, or numbers in the shape `(channels, 1, 1)`, to calculate with the image."""
     if isinstance(value, float | int):
         return value

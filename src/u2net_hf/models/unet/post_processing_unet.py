@@ -1,9 +1,9 @@
 """From the logits of a U-Net to maps of whole images: what both image processors do after the network."""
 
-from typing import Any
-
 import torch
 from torch.nn import functional as F
+from transformers.image_utils import SizeDict
+from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from .tiling_unet import plan_image, stitch
 
@@ -11,15 +11,15 @@ from .tiling_unet import plan_image, stitch
 class UNetPostProcessing:
     """Methods of [`UNetImageProcessor`] and [`UNetImageProcessorPil`], for outputs of images prepared by them."""
 
-    padding: Any
-    upsampling: Any
-    depth: Any
-    tile_size: Any
-    do_resize: Any
-    size: Any
+    padding: str
+    upsampling: str
+    depth: int
+    tile_size: SizeDict | None
+    do_resize: bool
+    size: SizeDict
 
     def post_process_semantic_segmentation(
-        self, outputs: Any, target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None
+        self, outputs: SemanticSegmenterOutput, target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None
     ) -> list[torch.Tensor]:
         """Turn logits into label maps, as `pipeline("image-segmentation")` asks for.
 
@@ -43,7 +43,7 @@ class UNetPostProcessing:
         ]
 
     def post_process_probabilities(
-        self, outputs: Any, target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None
+        self, outputs: SemanticSegmenterOutput, target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None
     ) -> list[torch.Tensor]:
         """Turn logits into the probability of every label at every pixel.
 
@@ -65,7 +65,7 @@ class UNetPostProcessing:
 
     def post_process_saliency(
         self,
-        outputs: Any,
+        outputs: SemanticSegmenterOutput,
         target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None,
         do_min_max: bool = False,
     ) -> list[torch.Tensor]:
@@ -91,7 +91,7 @@ class UNetPostProcessing:
         return maps
 
     def _image_logits(
-        self, logits: torch.Tensor, target_sizes: "list[tuple[int, int]] | torch.Tensor | None"
+        self, logits: torch.Tensor | None, target_sizes: "list[tuple[int, int]] | torch.Tensor | None"
     ) -> list[torch.Tensor]:
         """Put tiles together and resize: float32 logits `(num_labels, height, width)` of each image."""
         logits = logits.float()

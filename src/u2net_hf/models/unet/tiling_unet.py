@@ -3,7 +3,7 @@ outputs belong. Rows and columns are planned alike, one side of the image at a t
 """
 
 from itertools import product
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from transformers.image_utils import SizeDict
 
 from .configuration_unet import nearest_valid_sizes, valid_context
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+Pixels: TypeAlias = np.ndarray | torch.Tensor
 
 
 class Tiling(NamedTuple):
@@ -84,7 +84,12 @@ def plan_tiles(length: int, tile_size: int | None, depth: int, padding: str, ups
 
 
 def plan_image(
-    image_size: tuple[int, int], tile_size: SizeDict | None, depth: int, padding: str, upsampling: str, **kwargs: Any
+    image_size: tuple[int, int],
+    tile_size: SizeDict | None,
+    depth: int,
+    padding: str,
+    upsampling: str,
+    **kwargs: object,
 ) -> tuple[Tiling, Tiling]:
     """Cover an image of a size (height, width): `plan_tiles` from top to bottom and from left to right.
 
@@ -95,7 +100,7 @@ def plan_image(
     return rows, plan_tiles(image_size[1], width, depth, padding, upsampling)
 
 
-def cut_windows(image: Array, rows: Tiling, columns: Tiling, extra: tuple[int, int]) -> list[Array]:
+def cut_windows(image: Pixels, rows: Tiling, columns: Tiling, extra: tuple[int, int]) -> list[Pixels]:
     """Cut the window of every tile out of a mirrored image, row by row of tiles.
 
     Args:
