@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..engines.names import EngineName
 from ..utils.console import printable, reported_errors
 from . import push
 
@@ -42,14 +43,6 @@ class Suffix(StrEnum):
     png = "png"
     webp = "webp"
     jpg = "jpg"
-
-
-class EngineName(StrEnum):
-    """What can run a network."""
-
-    torch = "torch"
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
 
 
 class Dtype(StrEnum):

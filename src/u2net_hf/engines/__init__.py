@@ -10,11 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .names import EXTRAS, EngineName
+
 if TYPE_CHECKING:
     from .interface import Engine
-
-ENGINES = ("torch", "onnxruntime", "openvino")
-EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
 
 
 def load_engine(
@@ -37,9 +36,9 @@ def load_engine(
         RuntimeError: If the engine is not installed.
         ValueError: If an argument is wrong, or the model does not make saliency maps.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if engine == "torch":
+    if engine not in tuple(EngineName):
+        raise ValueError(f"engine must be one of {', '.join(EngineName)}, got {engine!r}")
+    if engine == EngineName.torch:
         from . import torch_engine
 
         return torch_engine.load(name_or_path, device, dtype)
@@ -48,5 +47,7 @@ def load_engine(
     try:
         module = import_module(f".{engine}_engine", __name__)
     except ModuleNotFoundError as error:
-        raise RuntimeError(f"{engine} is not installed: pip install 'u2net-hf[{EXTRAS[engine]}]'") from error
+        raise RuntimeError(
+            f"{engine} is not installed: pip install 'u2net-hf[{EXTRAS[EngineName(engine)]}]'"
+        ) from error
     return module.load(name_or_path, dtype)

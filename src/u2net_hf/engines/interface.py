@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..images.files import to_rgb
 from ..models.u2net.pixels_u2net import InputOptions, resize_map, stretch, to_pixel_values
+from .names import EngineName
 
 DESCRIBED = ("size", "do_antialias", "do_scale_by_max")
 
@@ -57,7 +58,7 @@ class PixelEngine(ABC):
         dtype: Type of the numbers it computes with, for the record.
     """
 
-    name: str
+    name: EngineName
 
     def __init__(self, input_options: InputOptions, dtype: str) -> None:
         self.input_options = input_options

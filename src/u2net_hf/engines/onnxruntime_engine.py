@@ -11,6 +11,7 @@ from ..models.u2net.pixels_u2net import InputOptions
 from .cpu import num_threads
 from .exported_network import find_exported
 from .interface import PixelEngine
+from .names import EngineName
 
 DTYPES = ("float32", "int8")
 
@@ -24,7 +25,7 @@ class OnnxRuntimeEngine(PixelEngine):
         dtype: "float32" or "int8", as the file is.
     """
 
-    name = "onnxruntime"
+    name = EngineName.onnxruntime
 
     def __init__(self, path: Path, input_options: InputOptions, dtype: str) -> None:
         super().__init__(input_options, dtype)

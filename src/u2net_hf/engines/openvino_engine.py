@@ -13,6 +13,7 @@ from ..models.u2net.pixels_u2net import InputOptions
 from .cpu import num_threads
 from .exported_network import find_exported
 from .interface import PixelEngine
+from .names import EngineName
 
 # Type of the numbers: of the file, and of the sums in it.
 DTYPES = {"float32": ("float32", "f32"), "bfloat16": ("float32", "bf16"), "int8": ("int8", "f32")}
@@ -27,7 +28,7 @@ class OpenVinoEngine(PixelEngine):
         dtype: "float32" or "bfloat16" for a float32 file, "int8" for such a file.
     """
 
-    name = "openvino"
+    name = EngineName.openvino
 
     def __init__(self, path: Path, input_options: InputOptions, dtype: str) -> None:
         super().__init__(input_options, dtype)

@@ -19,6 +19,7 @@ from .cpu import cpu_has_bfloat16
 from .fused_u2net import FusedU2Net
 from .interface import DESCRIBED, Engine, PixelEngine, describe_input
 from .model_files import find_model
+from .names import EngineName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,7 +37,7 @@ class TorchEngine(PixelEngine):
         dtype: Type of the network's numbers, for the record.
     """
 
-    name = "torch"
+    name = EngineName.torch
 
     def __init__(self, network: FusedU2Net, input_options: InputOptions, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(input_options, name_of(dtype))
@@ -71,7 +72,7 @@ class ModelEngine:
     def variant(self) -> dict[str, Any]:
         """See [`Engine`]."""
         options = {name: getattr(self.image_processor, name, None) for name in DESCRIBED}
-        return {"engine": "torch", "dtype": name_of(self.model.dtype), **describe_input(options)}
+        return {"engine": str(EngineName.torch), "dtype": name_of(self.model.dtype), **describe_input(options)}
 
     @property
     def input_size(self) -> None:
