@@ -196,7 +196,7 @@ def test_int8_of_a_u2net_without_photos_takes_the_shipped_one(u2net: Path, tmp_p
 
 def test_int8_of_a_unet_needs_images_of_its_task(tmp_path: Path) -> None:
     source = save_unet(tmp_path / "model")
-    with pytest.raises(ValueError, match="int8 of a U-Net needs calibration_images: a few dozen images"):
+    with pytest.raises(ValueError, match="int8 of this network needs calibration_images: a few dozen images"):
         export_onnx(source, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -268,7 +268,7 @@ def test_the_published_network_gives_the_authors_maps(tmp_path: Path) -> None:
 
 def test_only_the_two_networks_can_be_exported(tmp_path: Path) -> None:
     SegformerConfig().save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="model is of type segformer; only u2net and unet can be exported"):
+    with pytest.raises(ValueError, match="model is a network of the type segformer; known here are u2net, unet"):
         export_onnx(tmp_path / "model", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

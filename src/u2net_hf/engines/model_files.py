@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..models.families import FAMILIES
 from ..models.u2net.pixels_u2net import InputOptions
 from ..weights.published import resolve
 
@@ -44,7 +45,8 @@ class ModelFiles:
     @property
     def is_u2net(self) -> bool:
         """Whether the network is a U²-Net of this package's form."""
-        return self.config.get("model_type") == "u2net"
+        family = FAMILIES.get(str(self.config.get("model_type")))
+        return family is not None and family.has_fused_form
 
     @property
     def num_parameters(self) -> int | None:

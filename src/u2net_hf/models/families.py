@@ -22,7 +22,7 @@ class Family:
         image_processor: Class of the image processor, in `image_processing_<model_type>.py`, where the one without
             torchvision has the same name and "Pil".
         output: What an exported graph gives: a soft map of the salient object, or the logits of each label.
-        fused: Module of `engines/` with a faster form of the network, from which exports are run too.
+        has_fused_form: Whether the engines run it from the files of a folder, in a form of their own.
         training_script: The file in `scripts/` that trains it.
         tags: Of the model card.
         task: What the network does, in a sentence of the card; `{labels}` are its labels.
@@ -35,7 +35,7 @@ class Family:
     model: str
     image_processor: str
     output: Literal["saliency", "labels"]
-    fused: str | None
+    has_fused_form: bool
     training_script: str
     tags: tuple[str, ...]
     task: str
@@ -78,7 +78,7 @@ FAMILIES = {
             model="U2NetForImageSegmentation",
             image_processor="U2NetImageProcessor",
             output="saliency",
-            fused="fused_u2net",
+            has_fused_form=True,
             training_script="train_sod.py",
             tags=("u2net", "salient-object-detection", "background-removal"),
             task="Finds what stands out in a photo, and cuts it out.",
@@ -91,7 +91,7 @@ FAMILIES = {
             model="UNetForSemanticSegmentation",
             image_processor="UNetImageProcessor",
             output="labels",
-            fused=None,
+            has_fused_form=False,
             training_script="train_unet.py",
             tags=("unet", "semantic-segmentation"),
             task="Labels every pixel of an image: {labels}.",

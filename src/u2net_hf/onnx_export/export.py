@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..models.families import FAMILIES, family_of
 from ..utils.files import new_folder, temporary_folder
 from ..weights.published import resolve
 from .calibration import Photo, find_photos, network_inputs, shipped_photos
@@ -161,7 +162,7 @@ def _write_graphs(
         photos = _default_photos(model, dtypes)
     folder.mkdir()
     files = {dtype: folder / name for dtype, name in FILE_NAMES.items()}
-    network = SaliencyGraph(model, image_processor) if _is_u2net(model) else LogitsGraph(model)
+    network = SaliencyGraph(model, image_processor) if _finds_objects(model) else LogitsGraph(model)
     network.eval()
     folded = fold_batch_norm(network)
     checked = [*network_inputs(photos[:NUM_CHECKED], image_processor)]
@@ -211,23 +212,23 @@ def _load(model_name_or_path: str | Path) -> tuple[PreTrainedModel, Any]:
 
     source = resolve(model_name_or_path)
     config = AutoConfig.from_pretrained(source)
-    if config.model_type not in ("u2net", "unet"):
-        raise ValueError(f"{model_name_or_path} is of type {config.model_type}; only u2net and unet can be exported.")
+    family_of(config.model_type, model_name_or_path)
     model = AutoModelForImageSegmentation.from_pretrained(source, dtype=torch.float32)
     return model, AutoImageProcessor.from_pretrained(source)
 
 
-def _is_u2net(model: PreTrainedModel) -> bool:
-    return model.config.model_type == "u2net"
+def _finds_objects(model: PreTrainedModel) -> bool:
+    """Whether the graph of the model gives a soft map of the salient object, not the logits of its labels."""
+    return FAMILIES[model.config.model_type].output == "saliency"
 
 
 def _default_photos(model: PreTrainedModel, dtypes: list[str]) -> list[Photo]:
-    if _is_u2net(model):
+    if _finds_objects(model):
         return shipped_photos()
     if "int8" in dtypes:
         raise ValueError(
-            "int8 of a U-Net needs calibration_images: a few dozen images like those that it will see. Give some, or "
-            "leave int8 out."
+            "int8 of this network needs calibration_images: a few dozen images like those that it will see. Give "
+            "some, or leave int8 out."
         )
     return []
 
@@ -267,7 +268,7 @@ def _browser_config(model: PreTrainedModel, dtype: str) -> dict[str, Any]:
     It runs "isnet", the successor of U²-Net, as a graph whose output is a soft map, and "segformer" as one whose
     output are the logits of several labels.
     """
-    is_map = _is_u2net(model) or model.config.num_labels == 1
+    is_map = _finds_objects(model) or model.config.num_labels == 1
     return {
         "model_type": "isnet" if is_map else "segformer",
         "id2label": model.config.id2label,
@@ -278,7 +279,7 @@ def _browser_config(model: PreTrainedModel, dtype: str) -> dict[str, Any]:
 
 def _browser_processor(model: PreTrainedModel, image_processor: Any) -> dict[str, Any]:
     """The options of an image processor that transformers.js has too."""
-    is_map = _is_u2net(model) or model.config.num_labels == 1
+    is_map = _finds_objects(model) or model.config.num_labels == 1
     options = ["do_resize", "size", "resample", "do_rescale", "rescale_factor"]
     options += ["do_normalize", "image_mean", "image_std"]
     values = image_processor.to_dict()
