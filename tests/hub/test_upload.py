@@ -84,6 +84,13 @@ def test_a_failure_on_the_way_is_retried(
     assert max(waits) >= (7 if failure == 429 else 1)
 
 
+def test_nobody_waits_for_days(connected_hub: Hub, folder: Path, waits: list[float]) -> None:
+    connected_hub.fail("POST /api/models/me/net/commit", 429, Retry_After="100000")
+    upload_folder(folder, "me/net")
+    assert waits
+    assert max(waits) <= 120
+
+
 @pytest.mark.parametrize("request_", ["POST /api/repos/create", "PUT /lfs/", "POST /api/models/me/net/commit"])
 @pytest.mark.parametrize("failure", [503, CUT])
 def test_a_hub_that_keeps_failing_is_named_and_unchanged(

