@@ -1,7 +1,8 @@
-"""Tests of `u2net_hf.weights.convert` on tiny networks; the published weights are in `test_checkpoints.py`."""
+"""Tests of `u2net_hf.weights.convert` on tiny networks; the published weights are in `test_published.py`."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
@@ -16,6 +17,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -125,6 +127,21 @@ def test_dilated_stages_are_those_of_the_paper_unless_told(model: U2NetForImageS
         ),
         pytest.param(lambda state: {"state_dict": state, "epoch": 3}, {}, id="state_dict"),
         pytest.param(lambda state: {"model": {f"module.{n}": t for n, t in state.items()}}, {}, id="model, module"),
+        pytest.param(lambda state: {f"_orig_mod.{n}": t for n, t in state.items()}, {}, id="compiled"),
+        pytest.param(
+            lambda state: {n.replace("stage1.", "stage1._orig_mod."): t for n, t in state.items()},
+            {},
+            id="one compiled",
+        ),
+        pytest.param(lambda state: {"epoch": 3, "model_state_dict": state}, {}, id="model_state_dict"),
+        pytest.param(
+            lambda state: {"state_dict": {f"net.module._orig_mod.{n}": t for n, t in state.items()}},
+            {},
+            id="Lightning",
+        ),
+        pytest.param(
+            lambda state: {"model": {"state_dict": {f"model.{n}": t for n, t in state.items()}}}, {}, id="nested"
+        ),
         pytest.param(
             lambda state: {n: t for n, t in state.items() if "num_batches" not in n}, {}, id="before PyTorch 0.4.1"
         ),
@@ -160,6 +177,17 @@ def test_pth_in_half_precision_becomes_float32(model: U2NetForImageSegmentation,
         ),
         (lambda s: s.update({"side1.weight": torch.ones(1)}), r"Wrong shape: side1\.weight is \(1,\)"),
         (lambda s: s.update({"epoch": 3, 7: 8}), r"not tensors are epoch, 7"),
+        (lambda s: s.update({f"net.{n}": t for n, t in [*s.items()]}), r"Several networks are in it, as net\.outconv"),
+        (
+            lambda s: s.update(
+                {n: s.pop(n).half() for n in [*s]} | {"side1.bias": torch.zeros(1).expand(10**5, 10**6)}
+            ),
+            r"Fewer numbers are in it than its shapes say: side1\.bias",
+        ),
+        (
+            lambda s: s.update({"stage1.rebnconv100000000.conv_s1.weight": torch.ones(3, 3, 3, 3)}),
+            r"has the stage \['RSU-100000000'.*height 7, at most 32",
+        ),
     ],
 )
 def test_pth_that_does_not_fit_is_refused_by_name(
@@ -176,6 +204,9 @@ def test_other_networks_and_files_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.pth"
     torch.save(nn.Linear(2, 3).state_dict(), file)
     with pytest.raises(ValueError, match=r"Expected names such as stage1\..*, found bias, weight\."):
+        read_checkpoint(file)
+    torch.save({"backbone.stage1.rebnconvin.conv_s1.weight": torch.ones(1)}, file)
+    with pytest.raises(ValueError, match=r"They begin with 'backbone\.': save them without it"):
         read_checkpoint(file)
     torch.save([torch.ones(2)], file)
     with pytest.raises(ValueError, match="Expected a dictionary of tensors, found list"):
@@ -351,6 +382,64 @@ def test_onnx_with_the_bias_in_a_node_of_its_own(onnx_file: Path, tmp_path: Path
         assert torch.equal(state_dict[name], tensor)
 
 
+OPERATORS = ("Conv", "Relu", "MaxPool", "Resize", "Concat", "Add", "Sigmoid", "Shape", "Constant")
+
+
+@pytest.mark.parametrize("part", ["input", "output", "attribute"])
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_onnx_nodes_without_inputs_outputs_or_attributes(
+    operator: str, part: str, onnx_file: Path, tmp_path: Path
+) -> None:
+    content = onnx.load(onnx_file)
+    for node in nodes(content.graph, operator)[-1:]:
+        node.ClearField(part)
+    onnx.save(content, tmp_path / "stripped.onnx")
+    with contextlib.suppress(ValueError):  # where nothing depends on it there is nothing to complain of
+        read_checkpoint(tmp_path / "stripped.onnx")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".onnx"])
+def test_damaged_files_are_refused(
+    suffix: str, model: U2NetForImageSegmentation, onnx_file: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / f"damaged{suffix}"
+    torch.save(model.state_dict(), file)
+    whole = onnx_file.read_bytes() if suffix == ".onnx" else file.read_bytes()
+    for share in (0.1, 0.5, 0.9, 0.999):
+        file.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(ValueError, match=rf"damaged\{suffix} does not hold the weights of a U²-Net\."):
+            read_checkpoint(file)
+
+
+def test_onnx_that_would_grow_without_limit_is_refused(onnx_file: Path, tmp_path: Path) -> None:
+    """20 nodes that join a map with itself stand for 40, which would fill all memory: 2 kB of file."""
+    content = onnx.load(onnx_file)
+    first = nodes(content.graph, "Conv")[0].output[0]
+    start = next(number for number, node in enumerate(content.graph.node) if first in node.output)
+    del content.graph.node[start + 1 :]
+    for number in range(20):
+        content.graph.node.append(helper.make_node("Concat", [first] * 2, [f"double{number}"], axis=1))
+        first = f"double{number}"
+    onnx.save(content, tmp_path / "bomb.onnx")
+    with pytest.raises(ValueError, match=r"Concat -> double0 joins too many maps, or one with itself"):
+        read_checkpoint(tmp_path / "bomb.onnx")
+
+
+def test_onnx_scales_do_not_make_weights_larger(onnx_file: Path, tmp_path: Path) -> None:
+    """Four scales of 64 values, one along each axis, would make 16 million values of one."""
+    content = onnx.load(onnx_file)
+    graph, name = content.graph, "value"
+    graph.initializer.append(numpy_helper.from_array(np.ones((1, 1, 1, 1), np.int8), name))
+    graph.initializer.append(numpy_helper.from_array(np.ones(64, np.float32), "scale"))
+    for axis in range(4):
+        node = helper.make_node("DequantizeLinear", [name, "scale"], [f"value{axis}"], axis=axis)
+        graph.node.insert(axis, node)
+        name = f"value{axis}"
+    onnx.save(content, tmp_path / "bomb.onnx")
+    with pytest.raises(ValueError, match=r"DequantizeLinear -> value0 has scales of another shape than its values"):
+        read_checkpoint(tmp_path / "bomb.onnx")
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>"])
 def test_what_is_no_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "page.onnx").write_bytes(content)
@@ -503,6 +592,19 @@ def test_convert_checkpoint_leaves_nothing_half_done(
     with pytest.raises(OSError, match="No space left"):
         convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "tiny", overwrite=overwrite)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_full_disk_is_the_disks_fault(
+    model: U2NetForImageSegmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    torch.save(model.state_dict(), tmp_path / "tiny.pth")
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", full_disk)
+    with pytest.raises(OSError, match=r"cannot be written to: I/O error: No space left"):
+        convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "tiny")
+    assert sorted(os.listdir(tmp_path)) == ["tiny.pth"]
 
 
 # --- Live BatchNorms again

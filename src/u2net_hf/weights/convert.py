@@ -16,15 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers.utils import logging
 
 from ..models.u2net.configuration_u2net import U2NetConfig
 from ..models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from ..models.u2net.modeling_u2net import U2NetForImageSegmentation
+from ..models.u2net.stages_u2net import check_architecture
 from ..utils.files import new_folder
 
 StateDict = dict[str, torch.Tensor]
+# Where training loops put a state dict, and what they and the wrappers of PyTorch put before (or into) its names.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+PREFIXES = r"^((_orig_mod|module|model|net)\.)+|(?<=\.)_orig_mod\."
 
 
 def convert_checkpoint(
@@ -75,8 +80,9 @@ def read_checkpoint(source: str | Path) -> tuple[U2NetConfig, StateDict]:
 
     Args:
         source: An `.onnx` file as the authors' network exports, BatchNorm folded, in floating point or with 8-bit
-            weights; or a `.pth` with the authors' state dict, possibly in a dictionary under "state_dict" or "model"
-            and with the prefix "module." of `DataParallel`. Pickled code is never run.
+            weights; or a `.pth` with the authors' state dict, possibly in dictionaries under "state_dict",
+            "model_state_dict" or "model", and with the prefixes that `DataParallel` ("module."), `torch.compile`
+            ("_orig_mod.") and training loops ("model.", "net.") leave. Pickled code is never run.
 
     Returns:
         The configuration, and a float32 state dict that fits it name by name and shape by shape.
@@ -97,8 +103,11 @@ def read_checkpoint(source: str | Path) -> tuple[U2NetConfig, StateDict]:
             state_dict, dilated_stages, dilations = _read_state_dict(source), None, {}
         config = infer_config(state_dict, dilated_stages)
         _check_fit(config, state_dict, dilations)
-    except ValueError as error:
-        raise ValueError(f"{source} does not hold the weights of a U²-Net. {error}") from error
+    except OSError:  # the disk's fault
+        raise
+    except Exception as error:  # a damaged file shows itself in a dozen ways
+        reason = str(error) if isinstance(error, ValueError) else f"It is damaged. ({type(error).__name__}: {error})"
+        raise ValueError(f"{source} does not hold the weights of a U²-Net. {reason}") from error
     return config, state_dict
 
 
@@ -117,7 +126,10 @@ def infer_config(state_dict: Mapping[str, torch.Tensor], dilated_stages: Collect
     depth = max((int(match[1]) for name in state_dict if (match := re.match(r"stage(\d+)\.", name))), default=0)
     if depth < 2:
         found = _some(sorted(state_dict)) or "no tensors"
-        raise ValueError(f"Expected names such as stage1.rebnconvin.conv_s1.weight, found {found}.")
+        prefixed = (re.match(r"(.+?)stage\d+d?\.rebnconv", name) for name in state_dict)
+        prefix = next((match[1] for match in prefixed if match), None)
+        hint = f" They begin with {prefix!r}: save them without it." if prefix else ""
+        raise ValueError(f"Expected names such as stage1.rebnconvin.conv_s1.weight, found {found}.{hint}")
     if dilated_stages is None:
         dilated_stages = {f"stage{depth - 1}", f"stage{depth}", f"stage{depth - 1}d"}
 
@@ -135,15 +147,16 @@ def infer_config(state_dict: Mapping[str, torch.Tensor], dilated_stages: Collect
         return [f"RSU-{height}{'F' if name in dilated_stages else ''}", mid_channels, out_channels]
 
     stem = shape("conv_in.weight") if "conv_in.weight" in state_dict else None
-    return U2NetConfig(
-        num_channels=(stem or shape("stage1.rebnconvin.conv_s1.weight"))[1],
-        stem_channels=stem[0] if stem else None,
-        fuse_side_maps="outconv.weight" in state_dict,
-        out_channels=shape("side1.weight")[0],
-        encoder_stages=[stage(f"stage{number}") for number in range(1, depth + 1)],
-        decoder_stages=[stage(f"stage{number}d") for number in range(depth - 1, 0, -1)],
-        use_batch_norm=any(".bn_s1." in name for name in state_dict),
-    )
+    architecture: dict[str, Any] = {
+        "num_channels": (stem or shape("stage1.rebnconvin.conv_s1.weight"))[1],
+        "stem_channels": stem[0] if stem else None,
+        "fuse_side_maps": "outconv.weight" in state_dict,
+        "out_channels": shape("side1.weight")[0],
+        "encoder_stages": [stage(f"stage{number}") for number in range(1, depth + 1)],
+        "decoder_stages": [stage(f"stage{number}d") for number in range(depth - 1, 0, -1)],
+    }
+    check_architecture(architecture)
+    return U2NetConfig(**architecture, use_batch_norm=any(".bn_s1." in name for name in state_dict))
 
 
 def restore_batch_norm(
@@ -236,15 +249,21 @@ def _read_state_dict(source: Path) -> StateDict:
             "Expected a plain state dict, as `torch.save(model.state_dict(), path)` writes it; whole pickled models "
             f"are refused, because loading them would run their code. ({type(error).__name__}: {error})"
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
     if not isinstance(content, Mapping):
         raise ValueError(f"Expected a dictionary of tensors, found {type(content).__name__}.")
     foreign = [str(name) for name, value in content.items() if not (isinstance(name, str) and torch.is_tensor(value))]
     if foreign:
         raise ValueError(f"Expected a dictionary of tensors; not tensors are {_some(foreign)}.")
-    state_dict = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    if repeated := [n for n, t in content.items() if t.numel() * t.itemsize > t.untyped_storage().nbytes()]:
+        raise ValueError(f"Fewer numbers are in it than its shapes say: {_some(repeated)}.")
+    state_dict = {re.sub(PREFIXES, "", name): tensor for name, tensor in content.items()}
+    if len(state_dict) < len(content):
+        raise ValueError(f"Several networks are in it, as {_some(sorted(content), 4)}: save one of them alone.")
     state_dict = {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()
     }
@@ -281,6 +300,8 @@ def _save_model(model: U2NetForImageSegmentation, folder: Path) -> None:
     previous = logging.set_tqdm_hook(lambda factory, args, kwargs: factory(*args, **kwargs | {"disable": True}))
     try:
         model.save_pretrained(folder)
+    except SafetensorError as error:  # its own kind, for a full disk
+        raise OSError(f"{folder.parent} cannot be written to: {error}") from error
     finally:
         logging.set_tqdm_hook(previous)
     shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors makes it private

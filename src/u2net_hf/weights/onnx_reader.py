@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 Sources = tuple[frozenset[int], ...]
 IMAGE = -1
 FROM_IMAGE: Sources = (frozenset({IMAGE}),)
+MAX_PARTS = 64  # of a concatenation
 
 
 @dataclass
@@ -65,9 +66,9 @@ class _OnnxGraph:
             case "Conv" | "ConvInteger":
                 self._add_convolution(node, attributes)
             case "Concat":
-                self.sources[node.output[0]] = tuple(part for operand in operands for part in operand)
+                self.sources[node.output[0]] = self._join(node, [part for operand in operands for part in operand])
             case "Add" if len(operands) == 2 and len(operands[0]) == len(operands[1]) == 1:
-                self.sources[node.output[0]] = (operands[0][0] | operands[1][0],)
+                self.sources[node.output[0]] = (self._add(node, operands[0][0], operands[1][0]),)
             case "Add" | "Mul":
                 self._rescale(node, operands)
             case "Identity" | "Cast" | "DynamicQuantizeLinear":
@@ -77,6 +78,18 @@ class _OnnxGraph:
                 self.sources[node.output[0]] = operands[0]
             case _:
                 raise ValueError(f"The ONNX node {_label(node)} is no part of a U²-Net.")
+
+    def _join(self, node: onnx.NodeProto, parts: Sequence[frozenset[int]]) -> Sources:
+        """A U²-Net joins maps that differ, and at most its side outputs; nothing grows without limit."""
+        if len(parts) > MAX_PARTS or len(set(parts)) < len(parts):
+            raise ValueError(f"The ONNX node {_label(node)} joins too many maps, or one with itself.")
+        return tuple(parts)
+
+    def _add(self, node: onnx.NodeProto, one: frozenset[int], other: frozenset[int]) -> frozenset[int]:
+        """A U²-Net adds the first and the last convolution of a block."""
+        if len(one | other) != 2:
+            raise ValueError(f"The ONNX node {_label(node)} should add two convolutions.")
+        return one | other
 
     def _add_convolution(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
         weight, bias = (self.constants.get(name) for name in (*node.input, "", "")[1:3])
@@ -92,6 +105,7 @@ class _OnnxGraph:
             raise ValueError(f"The ONNX node {_label(node)} is no convolution of a U²-Net: {dict(attributes)}.")
         if node.op_type == "ConvInteger":  # inputs: image, weight, zero point of the image, zero point of the weight
             zero_point = self.constants.get((*node.input, "", "")[3], np.zeros(1, dtype=np.uint8))
+            self._check_length(node, zero_point, weight)
             weight, bias = weight.astype(np.float32) - zero_point.reshape(-1, 1, 1, 1).astype(np.float32), None
         bias = np.zeros(len(weight)) if bias is None else bias
         self.sources[node.output[0]] = (frozenset({len(self.convolutions)}),)
@@ -114,7 +128,10 @@ class _OnnxGraph:
         values, scale, *zero_point = (self.constants[name] for name in node.input)
         shape = [-1 if index == axis else 1 for index in range(values.ndim)] if scale.size > 1 else [1] * values.ndim
         offset = zero_point[0].reshape(shape).astype(np.float32) if zero_point else np.float32(0)
-        return (values.astype(np.float32) - offset) * scale.reshape(shape)
+        scale = scale.reshape(shape)
+        if np.broadcast_shapes(values.shape, scale.shape, np.shape(offset)) != values.shape:
+            raise ValueError(f"The ONNX node {_label(node)} has scales of another shape than its values.")
+        return (values.astype(np.float32) - offset) * scale
 
     def _note_weight_scale(self, node: onnx.NodeProto) -> None:
         """8-bit: the product of the image's scale, known only when run, and a weight's scale."""
@@ -131,12 +148,17 @@ class _OnnxGraph:
         convolution = self.convolutions[self._single(node, operands[0])]
         if convolution.has_relu:
             raise ValueError(f"The ONNX node {_label(node)} should come before the ReLU.")
+        self._check_length(node, constant, convolution.weight)
         if node.op_type == "Mul":
             convolution.weight = convolution.weight * constant.reshape(-1, 1, 1, 1)
             convolution.bias = convolution.bias * constant.ravel()
         else:
             convolution.bias = convolution.bias + constant.ravel()
         self.sources[node.output[0]] = operands[0]
+
+    def _check_length(self, node: onnx.NodeProto, constant: np.ndarray, weight: np.ndarray) -> None:
+        if constant.size not in (1, len(weight)):
+            raise ValueError(f"The ONNX node {_label(node)} has {constant.size} factors for {len(weight)} channels.")
 
     def _single(self, node: onnx.NodeProto, sources: Sources) -> int:
         """The number of the one convolution that feeds a node."""
@@ -269,4 +291,4 @@ def _wiring(heights: Mapping[str, int], has_stem: bool, has_fusion: bool) -> dic
 
 
 def _label(node: onnx.NodeProto) -> str:
-    return f"{node.op_type} {node.name or '-> ' + node.output[0]}"
+    return f"{node.op_type} {node.name or '-> ' + ', '.join(node.output)}"

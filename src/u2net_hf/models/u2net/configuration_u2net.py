@@ -11,7 +11,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
-from .stages_u2net import parse_stage
+from .stages_u2net import check_architecture
 
 # What a process without this package finds in a saved folder, for each Auto class and for the task.
 AUTO_MAP = {
@@ -166,14 +166,7 @@ class U2NetConfig(PreTrainedConfig):
 
     def validate_architecture(self) -> None:
         """Check that stages, weights and labels fit together (called when the configuration is made)."""
-        for name in ("encoder_stages", "decoder_stages"):
-            for stage in getattr(self, name):
-                parse_stage(stage, name)
-        if len(self.decoder_stages) != len(self.encoder_stages) - 1 or not self.decoder_stages:
-            raise ValueError(
-                f"`decoder_stages` has {len(self.decoder_stages)} stages, but {len(self.encoder_stages)} "
-                "`encoder_stages` need one decoder stage fewer, and at least one."
-            )
+        check_architecture(vars(self))
         if self.side_loss_weights is None or len(self.side_loss_weights) != len(self.encoder_stages):
             raise ValueError(
                 f"`side_loss_weights` needs {len(self.encoder_stages)} weights, one per side output, "
@@ -184,12 +177,6 @@ class U2NetConfig(PreTrainedConfig):
             raise ValueError(
                 f"`iou_loss_weight` must be at least 0, and 0 for `out_channels` above 1, got {self.iou_loss_weight} "
                 f"for {out_channels}."
-            )
-        if self.stem_channels is not None and self.stem_channels < 1:
-            raise ValueError(f"`stem_channels` must be at least 1, or None for no stem, got {self.stem_channels}.")
-        if self.num_channels < 1 or out_channels < 1:
-            raise ValueError(
-                f"`num_channels` and `out_channels` must be at least 1, got {self.num_channels} and {out_channels}."
             )
         if self.num_labels != max(out_channels, 2):
             raise ValueError(
