@@ -70,12 +70,9 @@ def main(
 
 def load_network(model: str) -> tuple[Any, Any]:
     """Load the network in torch and its image processor."""
-    from transformers import AutoImageProcessor, AutoModelForImageSegmentation
+    from u2net_hf.engines.torch_engine import load_model
 
-    from u2net_hf.weights.published import resolve
-
-    folder = resolve(model)
-    return AutoModelForImageSegmentation.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
+    return load_model(model, device="cpu")
 
 
 def load_graph(path: Path) -> Any:

@@ -42,6 +42,7 @@ from u2net_hf.training.loader import MakeSaliencySample, Share, make_loader
 from u2net_hf.training.loop import Training
 from u2net_hf.training.validation import ClassValidation, SaliencyValidation
 from u2net_hf.weights.convert import restore_batch_norm
+from u2net_hf.weights.loading import load_pretrained, load_whole_model
 from u2net_hf.weights.published import resolve
 
 CONFIGS: dict[str, Any] = {"u2net": U2NetConfig, "u2netp": U2NetConfig.small}
@@ -105,7 +106,7 @@ def main(arguments: Arguments) -> None:
 
     size = {"height": arguments.resolution, "width": arguments.resolution}
     if arguments.model_name_or_path:
-        image_processor = AutoImageProcessor.from_pretrained(resolve(arguments.model_name_or_path), size=size)
+        image_processor = load_pretrained(AutoImageProcessor, resolve(arguments.model_name_or_path), size=size)
     else:
         image_processor = U2NetImageProcessorPil(size=size)
     recipe = RECIPES[arguments.recipe](arguments.resolution)
@@ -133,14 +134,13 @@ def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySam
     if not arguments.model_name_or_path:
         return U2NetForImageSegmentation(CONFIGS[arguments.config](out_channels=arguments.num_labels or 1, **changes))
     folder = resolve(arguments.model_name_or_path)
-    config: Any = U2NetConfig.from_pretrained(folder, **changes)
+    config: Any = load_pretrained(U2NetConfig, folder, **changes)
     if arguments.num_labels and arguments.num_labels != config.out_channels:
         config.out_channels = config.num_labels = arguments.num_labels  # the output convolutions begin anew
     elif config.out_channels > 1 and not arguments.num_labels:
         raise ValueError(f"{folder} tells {config.out_channels} classes apart: give --num_labels.")
-    model = U2NetForImageSegmentation.from_pretrained(
-        folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=bool(arguments.num_labels)
-    )
+    options = {"config": config, "dtype": torch.float32, "ignore_mismatched_sizes": bool(arguments.num_labels)}
+    model: Any = load_whole_model(U2NetForImageSegmentation, folder, **options)
     if model.config.use_batch_norm or not arguments.restore_batch_norm:
         return model
     # Published weights have them folded into the convolutions: measure what training needs on the training images.

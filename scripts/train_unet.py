@@ -38,6 +38,7 @@ from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import MakeSegmentationSample
 from u2net_hf.training.loop import Training
 from u2net_hf.training.validation import SegmentationValidation
+from u2net_hf.weights.loading import load_pretrained
 from u2net_hf.weights.published import resolve
 
 CONFIGS: dict[str, Any] = {"original": UNetConfig.original, "modern": UNetConfig}
@@ -83,7 +84,8 @@ def main(arguments: Arguments) -> None:
     )
 
     if arguments.model_name_or_path:
-        model = UNetForSemanticSegmentation.from_pretrained(resolve(arguments.model_name_or_path), dtype=torch.float32)
+        folder = resolve(arguments.model_name_or_path)
+        model = load_pretrained(UNetForSemanticSegmentation, folder, dtype=torch.float32)
     else:
         config = CONFIGS[arguments.config](hidden_sizes=arguments.hidden_sizes, num_channels=arguments.num_channels)
         model = UNetForSemanticSegmentation(config)

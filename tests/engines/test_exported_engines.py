@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from export_helpers import save_unet
 from huggingface_hub import constants
 from prediction_helpers import Pair, noise
 from tiny_models import tiny_unet_config
@@ -102,10 +103,29 @@ def test_a_failed_export_leaves_nothing(
 
 def test_an_exported_folder(name: str, folder: Path, tiny: Pair, tmp_path: Path) -> None:
     exported = tmp_path / "exported"
-    export.export_onnx(folder, exported, dtypes=["fp32"])
+    export.export_onnx(folder, exported, dtypes=["float32"])
     np.testing.assert_allclose(maps(load_engine(exported, name))[0], maps(ModelEngine(*tiny))[0], atol=1e-4)
     with pytest.raises(ValueError, match=r"holds no model_quantized\.onnx: export it with --dtype int8"):
         load_engine(exported, name, dtype="int8")
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", None])
+def test_a_damaged_graph_is_named(name: str, content: bytes | None, folder: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "exported"
+    export.export_onnx(folder, exported, dtypes=["float32"])
+    file = exported / "onnx" / "model.onnx"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ValueError, match=r"model\.onnx cannot be read; it is damaged, or of another kind: ") as caught:
+        load_engine(exported, name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_of_another_network_is_named(name: str, tmp_path: Path) -> None:
+    source = save_unet(tmp_path / "unet")
+    export.export_onnx(source, tmp_path / "exported", dtypes=["float32"])
+    with pytest.raises(ValueError, match=r"is no exported U²-Net: .*found pixel_values to logits"):
+        load_engine(tmp_path / "exported", name)
 
 
 def test_what_cannot_be_run_is_said(name: str, folder: Path, tmp_path: Path) -> None:

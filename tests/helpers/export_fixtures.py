@@ -28,7 +28,7 @@ def exported(u2net: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory
     """All three types of the same small U²-Net with live BatchNorms."""
     folder = tmp_path_factory.mktemp("exported") / "parents" / "u2net"
     graphs = export_onnx(u2net, folder, calibration_images=photos)
-    assert [graph.dtype for graph in graphs] == ["fp32", "fp16", "int8"]
+    assert [graph.dtype for graph in graphs] == ["float32", "float16", "int8"]
     for graph, name in zip(graphs, ["model.onnx", "model_fp16.onnx", "model_quantized.onnx"], strict=True):
         assert graph.path == folder / "onnx" / name
         assert graph.num_bytes == graph.path.stat().st_size

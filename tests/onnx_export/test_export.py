@@ -63,7 +63,7 @@ def test_a_processor_that_does_not_divide_makes_a_graph_that_does_not(tmp_path: 
     source = save_u2net(tmp_path / "model")
     processor = U2NetImageProcessorPil.from_pretrained(source, do_scale_by_max=False, do_normalize=False)
     processor.save_pretrained(source)
-    export_onnx(source, tmp_path / "out", dtypes=["fp32"])
+    export_onnx(source, tmp_path / "out", dtypes=["float32"])
     pixel_values = processor(drawn_photo(brightness=0.3), return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
         expected = U2NetForImageSegmentation.from_pretrained(source)(pixel_values).logits.sigmoid()
@@ -72,7 +72,7 @@ def test_a_processor_that_does_not_divide_makes_a_graph_that_does_not(tmp_path: 
 
 def test_several_channels_become_one_map_of_all_but_the_background(tmp_path: Path) -> None:
     source = save_u2net(tmp_path / "model", out_channels=3, use_batch_norm=False)
-    export_onnx(source, tmp_path / "out", dtypes=["fp32"], opset=14)
+    export_onnx(source, tmp_path / "out", dtypes=["float32"], opset=14)
     pixel_values = U2NetImageProcessorPil.from_pretrained(source)(drawn_photo(), return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
         expected = U2NetForImageSegmentation.from_pretrained(source)(pixel_values).logits.softmax(1)[:, 1:].sum(1)
@@ -94,7 +94,7 @@ def test_several_channels_become_one_map_of_all_but_the_background(tmp_path: Pat
 def test_unet_gives_its_logits(tmp_path: Path, config: dict[str, Any]) -> None:
     source = save_unet(tmp_path / "model", **config)
     model = UNetForSemanticSegmentation.from_pretrained(source)
-    export_onnx(source, tmp_path / "out", dtypes=["fp32"])
+    export_onnx(source, tmp_path / "out", dtypes=["float32"])
     for batch_size, height, width in ((1, 61, 90), (3, 104, 70)):
         if model.config.padding == "valid":
             height, width = (nearest_valid_sizes(n, 2, model.config.upsampling)[1] for n in (height, width))
@@ -120,7 +120,7 @@ def test_the_graph_is_clean(exported: Path) -> None:
     assert all(here not in file.read_bytes() for file in (exported / "onnx").iterdir())
 
 
-def test_fp16_weighs_half_and_keeps_float32_outside(u2net: Path, exported: Path) -> None:
+def test_float16_weighs_half_and_keeps_float32_outside(u2net: Path, exported: Path) -> None:
     def weight_types(name: str) -> set[int]:
         graph = onnx.load(exported / "onnx" / name).graph
         return {tensor.data_type for tensor in graph.initializer if len(tensor.dims) == 4}
@@ -179,7 +179,7 @@ def test_a_graph_that_differs_from_torch_is_not_written(
         return folded
 
     monkeypatch.setattr(graphs, "fold_batch_norm", forget_a_bias)
-    with pytest.raises(RuntimeError, match=r"fp32 graph differs from torch by up to 0\..*Nothing is written"):
+    with pytest.raises(RuntimeError, match=r"float32 graph differs from torch by up to 0\..*Nothing is written"):
         export_onnx(u2net, tmp_path / "out")
     assert [*tmp_path.iterdir()] == []
 
@@ -203,14 +203,14 @@ def test_int8_of_a_unet_needs_images_of_its_task(tmp_path: Path) -> None:
 
 def test_one_graph_alone_is_the_one_in_the_folder(u2net: Path, exported: Path, photos: Path, tmp_path: Path) -> None:
     path = tmp_path / "parent" / "graph.onnx"
-    for dtype, name in (("fp32", "model.onnx"), ("int8", "model_quantized.onnx")):
+    for dtype, name in (("float32", "model.onnx"), ("int8", "model_quantized.onnx")):
         graph = export_graph(u2net, path, dtype, calibration_images=photos)
         assert (graph.path, graph.dtype, graph.num_bytes) == (path, dtype, path.stat().st_size)
         assert path.read_bytes() == (exported / "onnx" / name).read_bytes()
     before = path.read_bytes()
     with pytest.raises(ImageError, match="missing"):
         export_graph(u2net, path, "int8", calibration_images=tmp_path / "missing.jpg")
-    with pytest.raises(ValueError, match="dtypes must be one or more of fp32, fp16, int8, got"):
+    with pytest.raises(ValueError, match="dtypes must be one or more of float32, float16, int8, got"):
         export_graph(u2net, path, "bfloat16")
     assert path.read_bytes() == before
     assert [*path.parent.iterdir()] == [path]
@@ -244,7 +244,7 @@ def test_a_graph_with_other_batch_statistics_is_refused(
         return fold(network)
 
     monkeypatch.setattr(graphs, "fold_batch_norm", forget_the_statistics)
-    with pytest.raises(RuntimeError, match="fp32 graph differs from torch"):
+    with pytest.raises(RuntimeError, match="float32 graph differs from torch"):
         export_graph(u2net, tmp_path / "graph.onnx")
     assert [*tmp_path.iterdir()] == []
 
@@ -280,9 +280,9 @@ def test_the_remains_of_a_killed_export_are_removed(
         killed.setattr(shutil, "rmtree", lambda *_, **__: None)  # nothing can be tidied up
         killed.setattr(export, "_load", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            export_onnx(u2net, tmp_path / "out", dtypes=["fp32"])
+            export_onnx(u2net, tmp_path / "out", dtypes=["float32"])
     assert len([*tmp_path.glob(".out*")]) == 1
-    export_onnx(u2net, tmp_path / "out", dtypes=["fp32"])
+    export_onnx(u2net, tmp_path / "out", dtypes=["float32"])
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -294,14 +294,14 @@ def test_an_export_replaces_files_only_if_asked_and_never_those_of_python(
     (folder / "notes.txt").write_text("mine")
     (folder / "onnx/model.onnx").write_text("old")
     with pytest.raises(FileExistsError, match="out is not empty"):
-        export_onnx(u2net, folder, dtypes=["fp32"])
-    export_onnx(u2net, folder, dtypes=["fp32"], overwrite=True)
+        export_onnx(u2net, folder, dtypes=["float32"])
+    export_onnx(u2net, folder, dtypes=["float32"], overwrite=True)
     assert (folder / "notes.txt").read_text() == "mine"
     onnx.load(folder / "onnx/model.onnx")
-    export_onnx(u2net, folder, dtypes="fp16", overwrite=True)
+    export_onnx(u2net, folder, dtypes="float16", overwrite=True)
     assert [path.name for path in (folder / "onnx").iterdir()] == ["model_fp16.onnx"]  # no graph of an older network
     monkeypatch.chdir(folder)
-    export_onnx(u2net, ".", dtypes="fp32", overwrite=True)
+    export_onnx(u2net, ".", dtypes="float32", overwrite=True)
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json",
         "notes.txt",
@@ -318,7 +318,10 @@ def test_an_export_replaces_files_only_if_asked_and_never_those_of_python(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dtypes": ["fp32", "q4"]}, r"dtypes must be one or more of fp32, fp16, int8, got \['fp32', 'q4'\]"),
+        (
+            {"dtypes": ["float32", "q4"]},
+            r"dtypes must be one or more of float32, float16, int8, got \['float32', 'q4'\]",
+        ),
         ({"dtypes": []}, "dtypes must be one or more"),
         ({"opset": 9}, "opset must be from 14 to 20, got 9"),
         ({"calibration_images": "empty"}, "calibration_images: no image in .*empty"),
@@ -353,7 +356,7 @@ def test_configurations_are_those_that_transformers_js_knows(exported: Path, tmp
     assert processor["feature_extractor_type"] == "ImageFeatureExtractor"
     assert processor["image_mean"] == pytest.approx([0.485, 0.456, 0.406])
     assert not {"do_antialias", "do_scale_by_max", "auto_map"} & set(processor)
-    export_onnx(save_unet(tmp_path / "model"), tmp_path / "out", dtypes="fp16")
+    export_onnx(save_unet(tmp_path / "model"), tmp_path / "out", dtypes="float16")
     config, processor = (json.loads((tmp_path / "out" / name).read_text()) for name in CONFIGURATIONS)
     assert config["model_type"] == "segformer"
     assert config["id2label"] == {"0": "background", "1": "foreground"}
@@ -364,12 +367,15 @@ def test_configurations_are_those_that_transformers_js_knows(exported: Path, tmp
 
 def test_the_command_reports_what_it_wrote(u2net: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ["export", str(u2net), str(out), "--dtype", "fp32", "--dtype", "int8", "--calibration", str(photos)]
+    arguments = ["export", str(u2net), str(out), "--dtype", "float32", "--dtype", "int8", "--calibration", str(photos)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     header, *lines = done.stdout.splitlines()
     assert header.split()[:3] == ["file", "type", "MB"]
-    assert [line.split()[:2] for line in lines] == [["onnx/model.onnx", "fp32"], ["onnx/model_quantized.onnx", "int8"]]
+    assert [line.split()[:2] for line in lines] == [
+        ["onnx/model.onnx", "float32"],
+        ["onnx/model_quantized.onnx", "int8"],
+    ]
     assert all(float(number) < 1 for line in lines for number in line.split()[2:])
     names = ["config.json", "model.onnx", "model_quantized.onnx", "preprocessor_config.json"]
     assert sorted(path.name for path in out.rglob("*.*")) == names

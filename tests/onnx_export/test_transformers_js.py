@@ -101,7 +101,7 @@ def test_transformers_js_resizes_as_sharp_does(node: Path, u2net: Path, exported
 
 def test_transformers_js_labels_the_pixels_with_a_unet(node: Path, tmp_path: Path) -> None:
     source = save_unet(tmp_path / "model", num_labels=3, id2label={0: "sky", 1: "sea", 2: "land"})
-    export_onnx(source, tmp_path / "out", dtypes=["fp32"])
+    export_onnx(source, tmp_path / "out", dtypes=["float32"])
     photo = drawn_photo(75, 50)
     photo.save(tmp_path / "photo.png")
     run_node(node, "image-segmentation", tmp_path / "out", tmp_path / "photo.png", tmp_path)

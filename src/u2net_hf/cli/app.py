@@ -58,8 +58,8 @@ class Dtype(StrEnum):
 class Precision(StrEnum):
     """Types of numbers in an exported network."""
 
-    fp32 = "fp32"
-    fp16 = "fp16"
+    float32 = "float32"
+    float16 = "float16"
     int8 = "int8"
 
 
@@ -101,6 +101,9 @@ def remove(
             "int8, for onnxruntime and openvino: as good on average, but edges and faint parts differ."
         ),
     ] = Dtype.auto,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the code that a model of others brings along; torch only.")
+    ] = False,
 ) -> None:
     """Cut the salient object out of photos.
 
@@ -133,7 +136,7 @@ def remove(
     options = ResultOptions(
         mask_only=mask, background=picture, threshold=threshold, matting=matting, compress_level=compress_level
     )
-    load = partial(_load_engine, model, engine=engine, device=device, dtype=dtype)
+    load = partial(_load_engine, model, engine=engine, device=device, dtype=dtype, trust=trust_remote_code)
     if STREAM in inputs or output == STREAM:
         if len(inputs) != 1 or Path(inputs[0]).is_dir():
             raise ValueError("standard input and output carry one image: name no others beside -")
@@ -202,17 +205,17 @@ def export(
 ) -> None:
     """Write a network as ONNX files, checked against torch, for ONNX Runtime and transformers.js (browser, Node.js).
 
-    Writes onnx/model.onnx (fp32), onnx/model_fp16.onnx (for GPUs), onnx/model_quantized.onnx (int8, for CPUs) and the
-    configurations that transformers.js reads, and prints how far each is from torch. Give int8 a few dozen photos
-    like those that it will see, but none that its result is measured on.
+    Writes onnx/model.onnx (float32), onnx/model_fp16.onnx (float16, for GPUs), onnx/model_quantized.onnx (int8, for
+    CPUs) and the configurations that transformers.js reads, and prints how far each is from torch. Give int8 a few
+    dozen photos like those that it will see, but none that its result is measured on.
 
     **Examples**
 
         u2net-hf export u2netp out/
 
-        u2net-hf export u2netp out/ --dtype fp32 --dtype int8 --calibration photos/
+        u2net-hf export u2netp out/ --dtype float32 --dtype int8 --calibration photos/
 
-        u2net-hf export my-model/ out/ --dtype fp16 --overwrite
+        u2net-hf export my-model/ out/ --dtype float16 --overwrite
     """
     from transformers.utils import logging
 
@@ -223,11 +226,11 @@ def export(
     graphs = export_onnx(
         model, output_dir, dtypes=chosen, opset=opset, calibration_images=calibration or None, overwrite=overwrite
     )
-    typer.echo(f"{'file':<32}{'type':<6}{'MB':>7}  {'difference from torch: mean':>27}{'max':>9}")
+    typer.echo(f"{'file':<32}{'type':<8}{'MB':>7}  {'difference from torch: mean':>27}{'max':>9}")
     for graph in graphs:
         name = graph.path.relative_to(output_dir).as_posix()
         size, mean, largest = graph.num_bytes / 1e6, graph.mean_difference, graph.max_difference
-        typer.echo(f"{name:<32}{graph.dtype:<6}{size:>7.1f}  {mean:>27.1e}{largest:>9.1e}")
+        typer.echo(f"{name:<32}{graph.dtype:<8}{size:>7.1f}  {mean:>27.1e}{largest:>9.1e}")
 
 
 @app.command()
@@ -256,12 +259,12 @@ def demo(
     page.launch(server_name="127.0.0.1", server_port=port, share=False, max_file_size=MAX_FILE_SIZE)
 
 
-def _load_engine(model: str, engine: str, device: str | None, dtype: str) -> Engine:
+def _load_engine(model: str, engine: str, device: str | None, dtype: str, trust: bool) -> Engine:
     from ..engines import load_engine
     from ..utils.process import keep_freed_memory
 
     keep_freed_memory()
-    return load_engine(model, engine, device=device, dtype=dtype)
+    return load_engine(model, engine, device=device, dtype=dtype, trust_remote_code=trust)
 
 
 def _remove_one(

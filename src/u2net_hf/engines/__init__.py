@@ -17,31 +17,39 @@ if TYPE_CHECKING:
 
 
 def load_engine(
-    name_or_path: str | Path, engine: str = "torch", *, device: str | None = None, dtype: str = "float32"
+    name_or_path: str | Path,
+    engine: str = "torch",
+    *,
+    device: str | None = None,
+    dtype: str = "float32",
+    trust_remote_code: bool = False,
 ) -> Engine:
     """Load a network that finds salient objects, ready to predict.
 
     Args:
         name_or_path: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id; for ONNX Runtime
-            and OpenVINO also a folder written by `u2net_hf.export.export_onnx`.
+            and OpenVINO also a folder written by `u2net_hf.onnx_export.export.export_onnx`.
         engine: "torch"; or "onnxruntime" or "openvino", for which the network is exported once, into the cache.
         device: Where torch runs it ("cpu", "cuda:1", ...), by default the accelerator if there is one. The other
             engines run on the CPU.
         dtype: "float32"; "bfloat16" or "float16" for torch: faster on processors that have it; "auto": for torch
             bfloat16 on such processors, else float32. "int8" for ONNX Runtime and OpenVINO, and "bfloat16" for
             OpenVINO, are fast and less exact: measure what they cost with `scripts/evaluate_sod.py`.
+        trust_remote_code: Whether torch may run code that comes with a model, for networks that neither this package
+            nor transformers has. It is never asked for.
 
     Raises:
         OSError: If there is no such model.
         RuntimeError: If the engine is not installed.
-        ValueError: If an argument is wrong, or the model does not make saliency maps.
+        ValueError: If an argument is wrong, the files of the model are damaged or do not fit together, it needs code
+            of its own, or makes no saliency maps.
     """
     if engine not in tuple(EngineName):
         raise ValueError(f"engine must be one of {', '.join(EngineName)}, got {engine!r}")
     if engine == EngineName.torch:
         from . import torch_engine
 
-        return torch_engine.load(name_or_path, device, dtype)
+        return torch_engine.load(name_or_path, device, dtype, trust_remote_code)
     if device not in (None, "cpu"):
         raise ValueError(f"{engine} runs on the CPU here, not on {device!r}: choose the engine torch")
     try:

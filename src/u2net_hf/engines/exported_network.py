@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 from huggingface_hub import constants
 
 from .._version import __version__
+from ..onnx_export.layout import FILE_NAMES, ONNX_FOLDER
 from ..weights.published import resolve
 from .model_files import ModelFiles, find_model
+from .validation import check_model
 
-FILE_NAMES = {"float32": ("fp32", "model.onnx"), "int8": ("int8", "model_quantized.onnx")}
+INPUT, OUTPUT = "pixel_values", "saliency"
 
 
 def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFiles]:
@@ -29,24 +32,34 @@ def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFile
         ValueError: If the model is no U²-Net, or an exported folder holds no graph of that type.
     """
     files = find_model(name_or_path)
-    file_name = FILE_NAMES[dtype][1]
-    if (files.folder / "onnx").is_dir() and not any(files.folder.glob("*.safetensors")):
-        path = files.folder / "onnx" / file_name
+    if (files.folder / ONNX_FOLDER).is_dir() and not any(files.folder.glob("*.safetensors")):
+        path = files.folder / ONNX_FOLDER / FILE_NAMES[dtype]
         if not path.is_file():
-            raise ValueError(f"{files.name} holds no {path.name}: export it with --dtype {FILE_NAMES[dtype][0]}")
+            raise ValueError(f"{files.name} holds no {path.name}: export it with --dtype {dtype}")
         return path, files
     if not files.is_u2net:
         raise ValueError(f"{files.name} is no U²-Net; only the engine torch can run it")
+    check_model(files)
     return _export_once(files, dtype), files
+
+
+def check_names(path: Path, inputs: Collection[str], outputs: Collection[str]) -> None:
+    """Check by its inputs and outputs that a graph is that of a U²-Net.
+
+    Raises:
+        ValueError: If it is another one.
+    """
+    if INPUT not in inputs or OUTPUT not in outputs:
+        found = f"{', '.join(sorted(inputs))} to {', '.join(sorted(outputs))}"
+        raise ValueError(f"{path} is no exported U²-Net: expected a graph from {INPUT} to {OUTPUT}, found {found}")
 
 
 def _export_once(files: ModelFiles, dtype: str) -> Path:
     """Export into the cache, under a name that changes with the weights and with this package."""
-    precision = FILE_NAMES[dtype][0]
     weights = [*files.folder.glob("*.safetensors"), *files.folder.glob("*.bin")]
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(weights)]
     folder = Path(constants.HF_HOME) / "u2net_hf" / "exports" / _digest(files.folder.resolve())
-    path = folder / f"{precision}-{_digest((__version__, states))}.onnx"
+    path = folder / f"{dtype}-{_digest((__version__, states))}.onnx"
     if path.is_file():
         return path
     from huggingface_hub.utils import WeakFileLock
@@ -56,8 +69,8 @@ def _export_once(files: ModelFiles, dtype: str) -> Path:
         if not path.is_file():  # another process may have made it meanwhile
             from ..onnx_export.export import export_graph
 
-            export_graph(resolve(files.name), path, precision)
-            for other in folder.glob(f"{precision}-*.onnx"):
+            export_graph(resolve(files.name), path, dtype)
+            for other in folder.glob(f"{dtype}-*.onnx"):
                 if other != path:  # of weights that are no longer there
                     other.unlink(missing_ok=True)
     return path

@@ -9,11 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from ..models.families import FAMILIES
 from ..models.u2net.pixels_u2net import InputOptions
+from ..weights.loading import reading
 from ..weights.published import resolve
 
 WEIGHTS, CONFIG, PROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
+NEEDED = {"num_channels", "out_channels", "encoder_stages", "decoder_stages", "use_batch_norm"}
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -29,18 +33,29 @@ class ModelFiles:
         """The weights in one SafeTensors file; a folder may hold other kinds instead."""
         return self.folder / WEIGHTS
 
+    @property
+    def config_path(self) -> Path:
+        """What describes the network."""
+        return self.folder / CONFIG
+
+    @property
+    def processor_path(self) -> Path:
+        """What describes the network's input."""
+        return self.folder / PROCESSOR
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The content of `config.json`."""
-        return self._read(CONFIG)
+        return self._read(self.config_path)
 
     @cached_property
     def input_options(self) -> InputOptions:
         """How images become the network's input."""
+        options = self._read(self.processor_path)
         try:
-            return InputOptions.from_dict(self._read(PROCESSOR))
-        except (TypeError, AttributeError) as error:
-            raise ValueError(f"{self.folder / PROCESSOR} holds options of a wrong type ({error})") from error
+            return InputOptions.from_dict(options)
+        except ValueError as error:
+            raise ValueError(f"{self.processor_path}: {error}") from error
 
     @property
     def is_u2net(self) -> bool:
@@ -49,24 +64,31 @@ class ModelFiles:
         return family is not None and family.has_fused_form
 
     @property
+    def is_complete(self) -> bool:
+        """Whether `config` and `weights` are all that the network is made of: nothing is left to defaults."""
+        return self.weights.is_file() and self.config.keys() >= NEEDED
+
+    @cached_property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each tensor in `weights`, without reading their values."""
+        with reading(self.weights), safe_open(self.weights, "numpy") as content:
+            return {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
+
+    @property
     def num_parameters(self) -> int | None:
         """Parameters of the network, which BatchNorm's running statistics are not; `None` without `weights`."""
         if not self.weights.is_file():
             return None
-        with self.weights.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-        return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
+        return sum(math.prod(shape) for name, shape in self.weight_shapes.items() if not name.endswith(STATISTICS))
 
-    def _read(self, file: str) -> dict[str, Any]:
-        path = self.folder / file
+    def _read(self, path: Path) -> dict[str, Any]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"{self.name} has no {file}: save the model and its image processor there"
+                f"{self.name} has no {path.name}: save the model and its image processor there"
             ) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not JSON ({error})") from error
         if not isinstance(content, dict):
             raise ValueError(f"{path} must hold a JSON object")
@@ -77,7 +99,7 @@ def find_model(name_or_path: str | Path) -> ModelFiles:
     """Find the files of a model, and fetch them if it is a published name or a Hub id.
 
     Args:
-        name_or_path: As in [`u2net_hf.checkpoints.resolve`].
+        name_or_path: As in [`u2net_hf.weights.published.resolve`].
 
     Raises:
         OSError: If it cannot be fetched.
@@ -100,5 +122,6 @@ def _fetch(repo_id: str) -> Path:
         raise OSError(f"{repo_id}: its owner must grant access first; see https://huggingface.co/{repo_id}") from error
     except RepositoryNotFoundError as error:
         raise OSError(f"There is no model {repo_id} on the Hub, or it is private: check `hf auth login`.") from error
-    except OSError as error:
-        raise OSError(f"{repo_id} could not be fetched from the Hub: {' '.join(str(error).split())}") from error
+    except Exception as error:  # the HTTP client has errors of its own for connections that break
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise OSError(f"{repo_id} could not be fetched from the Hub: {reason}") from error

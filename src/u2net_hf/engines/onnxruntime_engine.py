@@ -8,8 +8,9 @@ import numpy as np
 import onnxruntime
 
 from ..models.u2net.pixels_u2net import InputOptions
+from ..weights.loading import reading
 from .cpu import num_threads
-from .exported_network import find_exported
+from .exported_network import check_names, find_exported
 from .interface import PixelEngine
 from .names import EngineName
 
@@ -34,7 +35,10 @@ class OnnxRuntimeEngine(PixelEngine):
         if input_options.do_resize:  # sizes that are known beforehand need not be computed
             for axis, size in zip(("height", "width"), input_options.size, strict=True):
                 options.add_free_dimension_override_by_name(axis, size)
-        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        with reading(path):
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        check_names(path, {node.name for node in inputs}, {node.name for node in outputs})
 
     def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
         """See [`PixelEngine`]."""

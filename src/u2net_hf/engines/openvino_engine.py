@@ -10,8 +10,9 @@ import numpy as np
 import openvino
 
 from ..models.u2net.pixels_u2net import InputOptions
+from ..weights.loading import reading
 from .cpu import num_threads
-from .exported_network import find_exported
+from .exported_network import check_names, find_exported
 from .interface import PixelEngine
 from .names import EngineName
 
@@ -33,11 +34,17 @@ class OpenVinoEngine(PixelEngine):
     def __init__(self, path: Path, input_options: InputOptions, dtype: str) -> None:
         super().__init__(input_options, dtype)
         self.core, self.path = openvino.Core(), path
+        with reading(path):
+            self.graph = self.core.read_model(path)
+        inputs, outputs = (
+            {name for node in nodes for name in node.get_names()} for nodes in (self.graph.inputs, self.graph.outputs)
+        )
+        check_names(path, inputs, outputs)
         # Networks of one fixed shape run faster; a folder needs two, for whole batches and the last one.
         self.network = lru_cache(maxsize=2)(self._compile)
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
-        network = self.core.read_model(self.path)
+        network = self.graph.clone()
         network.reshape(list(shape))
         options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": DTYPES[self.dtype][1]}
         options |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": num_threads()}

@@ -14,17 +14,18 @@ from safetensors.torch import load_file
 
 from ..images.files import to_rgb
 from ..models.u2net.pixels_u2net import InputOptions
+from ..weights.loading import load_pretrained, load_whole_model, reading
 from ..weights.published import resolve
 from .cpu import cpu_has_bfloat16
 from .fused_u2net import FusedU2Net
 from .interface import DESCRIBED, Engine, PixelEngine, describe_input
 from .model_files import find_model
 from .names import EngineName
+from .validation import check_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-NEEDED = {"num_channels", "encoder_stages", "decoder_stages"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -103,24 +104,33 @@ class ModelEngine:
         return [saliency.cpu().numpy() for saliency in maps]
 
 
-def load(name_or_path: str | Path, device: str | None = None, dtype: str = "float32") -> Engine:
+def load(
+    name_or_path: str | Path, device: str | None = None, dtype: str = "float32", trust_remote_code: bool = False
+) -> Engine:
     """Load a network for PyTorch; the arguments and errors are those of [`u2net_hf.engines.load_engine`]."""
     place = usable_device(device)
     number_type = choose_dtype(dtype, place)
     files = find_model(name_or_path)
     if not files.is_u2net:  # its image processor knows what it needs
-        return ModelEngine(*load_model(name_or_path, device=device, dtype=number_type))
-    if files.weights.is_file() and files.config.keys() >= NEEDED:
-        config, state_dict = files.config, load_file(files.weights)
+        model = load_model(name_or_path, device=device, dtype=number_type, trust_remote_code=trust_remote_code)
+        return ModelEngine(*model)
+    check_model(files)
+    if files.is_complete:
+        with reading(files.weights):
+            config, state_dict = files.config, load_file(files.weights)
     else:  # several files, another format than SafeTensors, or a configuration that leaves defaults out
-        model = load_model(name_or_path, device="cpu")[0]
-        config, state_dict = model.config.to_dict(), model.state_dict()
+        whole = load_model(name_or_path, device="cpu")[0]
+        config, state_dict = whole.config.to_dict(), whole.state_dict()
     network = FusedU2Net.from_state_dict(config, state_dict, number_type, place)
     return TorchEngine(network, files.input_options, number_type)
 
 
 def load_model(
-    name_or_path: str | Path, *, device: str | None = None, dtype: torch.dtype | None = None
+    name_or_path: str | Path,
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, Any]:
     """Load a model object for salient object detection and its image processor, through transformers.
 
@@ -128,20 +138,23 @@ def load_model(
         name_or_path: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id.
         device: Where the model runs ("cpu", "cuda:1", ...); by default the accelerator if there is one.
         dtype: Type of the weights; by default as they were saved.
+        trust_remote_code: Whether code that comes with the model may be run. It is never asked for.
 
     Returns:
         The model, in evaluation mode, and its image processor.
 
     Raises:
-        ValueError: If the device cannot be used, or the model does not make saliency maps.
+        ValueError: If the device cannot be used, or the model is damaged, needs code of its own or makes no saliency
+            maps.
         OSError: If there is no such model.
     """
     place, source = usable_device(device), resolve(name_or_path)
     from transformers import AutoImageProcessor, AutoModelForImageSegmentation
 
-    image_processor = AutoImageProcessor.from_pretrained(source)
+    image_processor = load_pretrained(AutoImageProcessor, source, trust_remote_code=trust_remote_code)
     _check_makes_maps(image_processor, name_or_path)
-    model = AutoModelForImageSegmentation.from_pretrained(source, **({} if dtype is None else {"dtype": dtype}))
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code} | ({} if dtype is None else {"dtype": dtype})
+    model = load_whole_model(AutoModelForImageSegmentation, source, **options)
     return model.eval().to(place), image_processor
 
 

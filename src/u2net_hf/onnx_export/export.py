@@ -1,7 +1,7 @@
 """Networks as ONNX files, checked against torch, in the folder layout that transformers.js reads.
 
-    onnx/model.onnx            fp32
-    onnx/model_fp16.onnx       fp16
+    onnx/model.onnx            float32
+    onnx/model_fp16.onnx       float16
     onnx/model_quantized.onnx  int8
     config.json
     preprocessor_config.json
@@ -25,20 +25,19 @@ from tqdm import tqdm
 
 from ..models.families import FAMILIES, family_of
 from ..utils.files import new_folder, temporary_folder
+from ..weights.loading import load_pretrained, load_whole_model
 from ..weights.published import resolve
 from .calibration import Photo, find_photos, network_inputs, shipped_photos
+from .layout import BROWSER_DTYPES, FILE_NAMES, ONNX_FOLDER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from .graphs import LogitsGraph
 
-FILE_NAMES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_quantized.onnx"}
-# What transformers.js calls them.
-BROWSER_DTYPES = {"fp32": "fp32", "fp16": "fp16", "int8": "q8"}
 # Largest and mean difference of the probabilities from those of torch that are let through. With few bits edges move
 # by a pixel, and single probabilities may differ by anything.
-TOLERANCES = {"fp32": (1e-4, 1e-5), "fp16": (1.0, 0.01), "int8": (1.0, 0.03)}
+TOLERANCES = {"float32": (1e-4, 1e-5), "float16": (1.0, 0.01), "int8": (1.0, 0.03)}
 NUM_CHECKED = 4
 OPSET = 17  # ONNX Runtime reads it since its release 1.12
 OPSETS = range(14, 21)
@@ -59,7 +58,7 @@ def export_onnx(
     model_name_or_path: str | Path,
     output_dir: str | Path,
     *,
-    dtypes: Sequence[str] = ("fp32", "fp16", "int8"),
+    dtypes: Sequence[str] = ("float32", "float16", "int8"),
     opset: int = OPSET,
     calibration_images: str | Path | Sequence[str | Path] | None = None,
     overwrite: bool = False,
@@ -78,8 +77,8 @@ def export_onnx(
     Args:
         model_name_or_path: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id.
         output_dir: Folder to make. Its parents are made too.
-        dtypes: Which of "fp32", "fp16" and "int8" to write. transformers.js loads the first one unless told
-            otherwise; it calls "int8" "q8". "fp16" is for GPUs, "int8" for CPUs.
+        dtypes: Which of "float32", "float16" and "int8" to write. transformers.js loads the first one unless told
+            otherwise; it calls "int8" "q8". "float16" is for GPUs, "int8" for CPUs.
         opset: Version of the ONNX operators, 14 to 20.
         calibration_images: Photos like those that the network will see, files or folders: a few dozen. They give the
             8-bit numbers their ranges, and the first ones are used for the check. Never take photos on which the
@@ -104,21 +103,21 @@ def export_onnx(
         raise FileExistsError(f"{output_dir} holds a model for Python, whose config.json would be lost.")
     with new_folder(output_dir, overwrite=overwrite, merge=True) as folder:
         model, image_processor = _load(model_name_or_path)
-        differences = _write_graphs(folder / "onnx", model, image_processor, dtypes, opset, photos)
+        differences = _write_graphs(folder / ONNX_FOLDER, model, image_processor, dtypes, opset, photos)
         _write_json(folder / "config.json", _browser_config(model, dtypes[0]))
         if getattr(model.config, "padding", "same") == "same":
             _write_json(folder / "preprocessor_config.json", _browser_processor(model, image_processor))
         written = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    for name in {"preprocessor_config.json", *(f"onnx/{name}" for name in FILE_NAMES.values())} - written:
+    for name in {"preprocessor_config.json", *(f"{ONNX_FOLDER}/{name}" for name in FILE_NAMES.values())} - written:
         (output_dir / name).unlink(missing_ok=True)  # of an older export
-    paths = {dtype: output_dir / "onnx" / FILE_NAMES[dtype] for dtype in dtypes}
+    paths = {dtype: output_dir / ONNX_FOLDER / FILE_NAMES[dtype] for dtype in dtypes}
     return [ExportedGraph(paths[dtype], dtype, paths[dtype].stat().st_size, *differences[dtype]) for dtype in dtypes]
 
 
 def export_graph(
     model_name_or_path: str | Path,
     path: str | Path,
-    dtype: str = "fp32",
+    dtype: str = "float32",
     *,
     opset: int = OPSET,
     calibration_images: str | Path | Sequence[str | Path] | None = None,
@@ -130,7 +129,7 @@ def export_graph(
     Args:
         model_name_or_path: A published name, a folder, or a Hub id.
         path: File to write; one that is there is replaced.
-        dtype: "fp32", "fp16" or "int8".
+        dtype: "float32", "float16" or "int8".
         opset: Version of the ONNX operators.
         calibration_images: Photos for "int8".
 
@@ -142,8 +141,8 @@ def export_graph(
     _check_arguments([dtype], opset)
     with temporary_folder(path) as folder:
         model, image_processor = _load(model_name_or_path)
-        differences = _write_graphs(folder / "onnx", model, image_processor, [dtype], opset, photos)
-        os.replace(folder / "onnx" / FILE_NAMES[dtype], path)
+        differences = _write_graphs(folder / ONNX_FOLDER, model, image_processor, [dtype], opset, photos)
+        os.replace(folder / ONNX_FOLDER / FILE_NAMES[dtype], path)
     return ExportedGraph(path, dtype, path.stat().st_size, *differences[dtype])
 
 
@@ -156,7 +155,7 @@ def _write_graphs(
     photos: list[Photo] | None,
 ) -> dict[str, tuple[float, float]]:
     """Write the graphs and return the largest and the mean difference of each one from torch."""
-    from .graphs import LogitsGraph, SaliencyGraph, fold_batch_norm, write_fp16, write_fp32, write_int8
+    from .graphs import LogitsGraph, SaliencyGraph, fold_batch_norm, write_float16, write_float32, write_int8
 
     if photos is None:
         photos = _default_photos(model, dtypes)
@@ -166,14 +165,14 @@ def _write_graphs(
     network.eval()
     folded = fold_batch_norm(network)
     checked = [*network_inputs(photos[:NUM_CHECKED], image_processor)]
-    write_fp32(files["fp32"], folded, opset)
-    if "fp16" in dtypes:
-        write_fp16(files["fp16"], files["fp32"])
+    write_float32(files["float32"], folded, opset)
+    if "float16" in dtypes:
+        write_float16(files["float16"], files["float32"])
     if "int8" in dtypes:
         batches = network_inputs(tqdm(photos, desc="Calibrating", unit="photo", disable=None), image_processor)
-        write_int8(files["int8"], files["fp32"], folded, batches, checked[:2])
-    if "fp32" not in dtypes:
-        files["fp32"].unlink()
+        write_int8(files["int8"], files["float32"], folded, batches, checked[:2])
+    if "float32" not in dtypes:
+        files["float32"].unlink()
 
     drawn = _draw(model, image_processor)  # in sizes that the photos do not have; 8 bits know the photos' range only
     return {
@@ -211,10 +210,10 @@ def _load(model_name_or_path: str | Path) -> tuple[PreTrainedModel, Any]:
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageSegmentation
 
     source = resolve(model_name_or_path)
-    config = AutoConfig.from_pretrained(source)
+    config = load_pretrained(AutoConfig, source)
     family_of(config.model_type, model_name_or_path)
-    model = AutoModelForImageSegmentation.from_pretrained(source, dtype=torch.float32)
-    return model, AutoImageProcessor.from_pretrained(source)
+    model = load_whole_model(AutoModelForImageSegmentation, source, dtype=torch.float32)
+    return model, load_pretrained(AutoImageProcessor, source)
 
 
 def _finds_objects(model: PreTrainedModel) -> bool:

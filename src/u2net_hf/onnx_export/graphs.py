@@ -99,7 +99,7 @@ def legal_size(model: PreTrainedModel, height: int, width: int) -> tuple[int, in
     return sizes[0], sizes[1]
 
 
-def write_fp32(path: Path, network: LogitsGraph, opset: int) -> None:
+def write_float32(path: Path, network: LogitsGraph, opset: int) -> None:
     """Trace a network, with free batch, height and width, and write its graph with all constants folded.
 
     Args:
@@ -133,22 +133,22 @@ def write_fp32(path: Path, network: LogitsGraph, opset: int) -> None:
     _save(onnx.load(path), path)
 
 
-def write_fp16(path: Path, fp32: Path) -> None:
+def write_float16(path: Path, float32: Path) -> None:
     """Write a graph with weights and activations of 16 bits; its input and output stay float32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    _save(convert_float_to_float16(onnx.load(fp32), keep_io_types=True, op_block_list=[]), path)
+    _save(convert_float_to_float16(onnx.load(float32), keep_io_types=True, op_block_list=[]), path)
 
 
 def write_int8(
-    path: Path, fp32: Path, network: LogitsGraph, batches: Iterable[torch.Tensor], measured: Iterable[torch.Tensor]
+    path: Path, float32: Path, network: LogitsGraph, batches: Iterable[torch.Tensor], measured: Iterable[torch.Tensor]
 ) -> None:
     """Write a graph with weights and activations of 8 bits ("static quantization"), float32 where 8 are too few.
 
     Args:
         path: File to write.
-        fp32: The graph of `network`.
+        float32: The graph of `network`.
         network: In evaluation mode, BatchNorms folded.
         batches: Images to take the ranges of the activations from, `(batch, channels, height, width)` each.
         measured: Some of them, to measure the error of each block on.
@@ -157,7 +157,7 @@ def write_int8(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-    graph = onnx.load(fp32)
+    graph = onnx.load(float32)
     nodes_to_keep = _nodes_to_keep(graph.graph.node, block_errors(network, measured))
     add_pre_process_metadata(graph)  # constants are folded: nothing to warn of
     quantize_static(

@@ -199,3 +199,12 @@ def test_gray_arrays_and_16_bits_are_what_they_are_as_rgb_pictures(backend: type
     assert pixel_values(backend(do_normalize=False), deep // 256).max() == pytest.approx(1)
     faint = backend(do_normalize=False, do_scale_by_max=False)
     assert pixel_values(faint, np.full((9, 9), 6553, np.uint16)).mean() == pytest.approx(6553 / 65535)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"image_std": 0.0}, {"image_std": [0.2, float("nan"), 0.2]}, {"size": {"height": 10**9, "width": 10**9}}],
+)
+def test_options_that_no_map_can_come_of(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}` must be"):
+        U2NetImageProcessorPil(**options)(photo(), return_tensors="pt")

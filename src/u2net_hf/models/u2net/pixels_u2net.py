@@ -3,6 +3,7 @@
 The image processors, and every engine that runs the network, go through these functions.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+# Of the network's input: at this size a U²-Net takes tens of gigabytes.
+MAX_SIDE = 8192
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -37,6 +40,18 @@ class InputOptions:
     image_mean: float | Sequence[float] = IMAGENET_MEAN
     image_std: float | Sequence[float] = IMAGENET_STD
 
+    def __post_init__(self) -> None:
+        for name in ("image_mean", "image_std"):
+            values = np.atleast_1d(getattr(self, name))
+            is_numbers = values.dtype.kind in "fiu" and values.ndim == 1 and values.size > 0
+            if not is_numbers or not np.isfinite(values).all() or (name == "image_std" and not (values > 0).all()):
+                least = " above 0" if name == "image_std" else ""
+                raise ValueError(f"`{name}` must be finite{least}, got {getattr(self, name)!r}.")
+        if not (isinstance(self.rescale_factor, int | float) and 0 < self.rescale_factor < math.inf):
+            raise ValueError(f"`rescale_factor` must be finite and above 0, got {self.rescale_factor!r}.")
+        if self.resample not in list(Image.Resampling):
+            raise ValueError(f"`resample` must be one of Pillow's filters, 0 to 5, got {self.resample!r}.")
+
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> "InputOptions":
         """Take the options from a `preprocessor_config.json`; what it does not say keeps its default.
@@ -54,12 +69,13 @@ def height_and_width(size: Any) -> tuple[int, int]:
     """Read `size`, a mapping that must name a height and a width.
 
     Raises:
-        ValueError: If `size` has other keys.
+        ValueError: If `size` has other keys, or one of them is no whole number from 1 to `MAX_SIDE`.
     """
-    height, width = size.get("height"), size.get("width")
-    if not height or not width:
-        raise ValueError(f'`size` must be {{"height": ..., "width": ...}}, got {dict(size)}.')
-    return height, width
+    sides = [size.get("height"), size.get("width")] if hasattr(size, "get") else []
+    if not sides or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides):
+        found = dict(size) if sides else size
+        raise ValueError(f'`size` must be {{"height": ..., "width": ...}}, each from 1 to {MAX_SIDE}, got {found!r}.')
+    return sides[0], sides[1]
 
 
 def to_pixel_values(image: "Image.Image | np.ndarray", options: InputOptions) -> np.ndarray:
