@@ -34,6 +34,10 @@ def main(
     model: Annotated[str | None, typer.Option(help="A published name, a folder, or a Hub id.")] = None,
     maps: Annotated[Path | None, typer.Option(help="A folder of maps instead of a model.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the corpora, where they have several.")] = None,
+    object_values: Annotated[
+        list[str] | None,
+        typer.Option("--object_values", "--object-values", help="Values of the masks that are object: 15, 129-255."),
+    ] = None,
     output_dir: Annotated[Path, typer.Option("--output_dir", "--output-dir")] = Path("outputs/evaluation"),
     averaging: Annotated[str, typer.Option(help="dataset (the papers) or image (PySODMetrics).")] = "dataset",
     engine: Annotated[str, typer.Option(help="torch, onnxruntime or openvino.")] = "torch",
@@ -55,7 +59,7 @@ def main(
     if (model is None) == (maps is None):
         raise ValueError("name either a --model or a folder of --maps")
     start, accelerator, scores, num_parameters = perf_counter(), Accelerator(), [], None
-    corpora = {name: load_corpus(name, split) for name in data}
+    corpora = {name: load_corpus(name, split, object_values=object_values) for name in data}
     source: Any
     if maps is not None:
         source = FolderMaps(maps)

@@ -1,5 +1,6 @@
 """Tests of scripts/train_sod.py and train_unet.py: the command lines, from a folder of files to a saved model."""
 
+import json
 import os
 import re
 import runpy
@@ -8,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_models import tiny_u2net_config
 from training_helpers import drawn_corpus, run_in_processes
 from transformers import AutoImageProcessor, AutoModelForImageSegmentation
@@ -117,7 +120,7 @@ def test_sigterm_has_a_status_of_its_own(tmp_path: Path, corpus: Path) -> None:
         runpy.run_path(str(SCRIPTS / "train_sod.py"), run_name="__main__")
 
     assert run_in_processes(start, log) == [EXIT_STOPPED], log.read_text()
-    assert "Stopped by SIGTERM; the state is saved in" in log.read_text()
+    assert "Stopped as asked; the state is saved in" in log.read_text()
     assert (output / "step_1" / "trainer_state.json").is_file()
 
 
@@ -143,6 +146,10 @@ def test_help_shows_launch_lines_and_defaults(tmp_path: Path, script: str) -> No
         (["--dataset_name", "nowhere/at/all"], "nowhere/at/all"),
         (["--model_name_or_path", "./nothing"], "There is no model ./nothing"),
         (["--lr_scheduler_type", "wavy"], "wavy"),
+        (["--num_labels", "1"], "--num_labels must be at least 2, got 1"),
+        (["--num_labels", "2", "--object_values", "1"], "give one of them"),
+        (["--object_values", "red"], "'red' is no number"),
+        (["--object_values", "7"], "masks are empty"),
     ],
 )
 def test_mistakes_are_one_line_and_status_1(tmp_path: Path, corpus: Path, options: list[str], message: str) -> None:
@@ -165,3 +172,58 @@ def test_unreadable_file_is_named(tmp_path: Path, corpus: Path) -> None:
     [line] = [line for line in log.read_text().splitlines() if line.startswith("Error")]
     assert "Cannot decode the picture" in line
     assert str(bad) in line
+
+
+def draw_masks(corpus: Path, values: tuple[int, ...]) -> None:
+    """Make the white of each mask the last of the values, and its first rows the others."""
+    for file in corpus.glob("*/masks/*.png"):
+        mask = np.asarray(Image.open(file)) // 255 * values[-1]
+        for row, value in enumerate(values[:-1]):
+            mask[2 * row : 2 * row + 2] = value
+        Image.fromarray(mask).save(file)
+
+
+def test_train_sod_on_several_classes(tmp_path: Path, corpus: Path, folded: Path) -> None:
+    draw_masks(corpus, (0, 1, 255, 2))
+    common = ("--dataset_name", corpus, "--num_labels", 3, "--resolution", 32, *SMALL)
+    for number, start in enumerate((("--config", "u2netp", "--recipe", "strong"), ("--model_name_or_path", folded))):
+        output, log = tmp_path / str(number), tmp_path / f"log_{number}"
+        assert run("train_sod.py", log, *common, *start, "--output_dir", output) == 0, log.read_text()
+        model = AutoModelForImageSegmentation.from_pretrained(output)
+        assert (model.config.out_channels, model.config.num_labels) == (3, 3)
+        results = json.loads((output / "all_results.json").read_text())
+        assert results["best_mean_iou"] == results["mean_iou"]
+        assert 0 <= results["pixel_accuracy"] <= 1
+
+
+def test_masks_of_classes_need_a_word(tmp_path: Path, corpus: Path) -> None:
+    """Refused with the file and its values by both scripts; trained on when the user says what is object."""
+    draw_masks(corpus, (0, 1, 2))
+    for script, options in (("train_sod.py", ("--config", "u2netp")), ("train_unet.py", ("--config", "modern"))):
+        log = tmp_path / script
+        given = ("--dataset_name", corpus, "--output_dir", tmp_path / "run", "--resolution", 32, *options, *SMALL)
+        assert run(script, log, *given) == 1
+        [line] = [line for line in log.read_text().splitlines() if line.startswith("Error")]
+        assert re.search(r"masks/\d\.png: the mask holds 3 values, 0, 1, 2, .*--object_values", line)
+    given += ("--hidden_sizes", 4, 8)
+    assert run("train_unet.py", log, *given, "--object_values", "2") == 0, log.read_text()
+    assert json.loads((tmp_path / "run" / "all_results.json").read_text())["pixel_error"] > 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
+)
+def test_what_accelerate_launch_cannot_do_is_said_in_one_line(
+    tmp_path: Path, corpus: Path, variable: str, name: str
+) -> None:
+    log = tmp_path / "log"
+
+    def start() -> None:
+        os.environ[variable] = "true"
+        sys.argv = ["train_sod.py", "--dataset_name", str(corpus), "--output_dir", str(tmp_path / "run")]
+        runpy.run_path(str(SCRIPTS / "train_sod.py"), run_name="__main__")
+
+    assert run_in_processes(start, log, 2) == [1, 1]
+    [line] = [line for line in log.read_text().splitlines() if line]
+    assert line.startswith(f"Error: {name} is not supported ({variable} is set)")
+    assert not (tmp_path / "run").exists()

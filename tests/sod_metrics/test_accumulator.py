@@ -220,3 +220,18 @@ def test_two_processes_give_the_same_bits(tmp_path: Path) -> None:
     expected = [2, score(MAPS, MASKS, return_curves=True)]
     for rank in (0, 1):
         assert torch.load(tmp_path / f"{rank}.pt") == expected
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_one_picture_with_channels_is_no_batch(channels: int) -> None:
+    colored = np.zeros((20, 30, channels), np.uint8)
+    with pytest.raises(ValueError, match=r"looks like one picture with channels"):
+        SODMetrics(["mae"]).update(colored, colored)
+
+
+def test_one_picture_of_pillow_is_one_image() -> None:
+    levels, mask = PAIRS["soft"]
+    metrics = SODMetrics(["mae"])
+    metrics.update(Image.fromarray(levels), Image.fromarray(mask).convert("RGB"))
+    assert metrics.count == 1
+    assert metrics.compute()["mae"] == mae(Pair(levels, mask))

@@ -39,6 +39,29 @@ def as_map(levels: Array, scale: int) -> Array:
     return levels if scale == 1 else levels / scale
 
 
+@drawn
+@as_levels_and_floats
+def test_no_measure_depends_on_how_arrays_lie_in_memory(levels: Array, mask: Array, scale: int) -> None:
+    """Transposed, in Fortran's order, as a slice, read-only: the numbers of a plain copy, to the last bit."""
+    values = as_map(levels, scale)
+    padded, padded_mask = (np.repeat(np.repeat(array, 2, axis=0), 3, axis=1) for array in (values, mask))
+    readonly = values.copy()
+    readonly.flags.writeable = False
+    ways = [
+        (values.T.copy().T, mask.T.copy().T),
+        (np.asfortranarray(values), mask),
+        (values, np.asfortranarray(mask)),
+        (padded[::2, ::3], padded_mask[::2, ::3]),
+        (values[::-1, ::-1].copy()[::-1, ::-1], mask),
+        (readonly, mask),
+    ]
+    measures = (mae, precision_recall, adaptive_precision_recall, e_curve, adaptive_e, s_measure)
+    for measure in (*measures, weighted_f, relaxed_f, iou, dice):
+        expected = measure(Pair(values.copy(), mask.copy()))
+        for way in ways:
+            np.testing.assert_array_equal(measure(Pair(*way)), expected, err_msg=measure.__name__)
+
+
 # --- beside PySODMetrics -------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from drawn_pairs import PAIRS
@@ -184,3 +185,13 @@ def test_lazy_export() -> None:
     assert issubclass(u2net_hf.sod_metrics.SODMetric, evaluate.Metric)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = u2net_hf.sod_metrics.nothing
+
+
+def test_what_e_measures_reach_is_stated(load: Any) -> None:
+    """A perfect map of 30 pixels: the published code's sum over N - 1 gives 30 / 29."""
+    mask = np.zeros((5, 6), np.uint8)
+    mask[1:3, 2:4] = 1
+    metric = load()
+    found = metric.compute(predictions=[mask * 255], references=[mask], measures=["max_e"])
+    assert found["max_e"] == pytest.approx(30 / 29)
+    assert "N / (N - 1)" in metric.description

@@ -1,21 +1,28 @@
 """Tests of u2net_hf.training.loop: whole trainings of tiny networks, in processes of their own."""
 
 import json
+import math
 import os
+import re
 import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
+from PIL import Image
 from safetensors.torch import load_file
 from training_helpers import drawn_corpus, run_in_processes, tiny_training
 from transformers import AutoImageProcessor, AutoModelForImageSegmentation
 
 from u2net_hf.training.arguments import EXIT_STOPPED
+from u2net_hf.training.checkpointing import find_checkpoints
 from u2net_hf.training.loop import Training
+from u2net_hf.training.pictures import Strip
 
 
 class SignalOnce:
@@ -153,6 +160,83 @@ def test_sigterm_saves_and_the_resumed_training_is_the_same(tmp_path: Path, num_
     assert [folder.name for folder in stopped.glob("step_*")] == ["step_5"]
     assert run(stopped) == [0] * num_processes, log.read_text()
     assert_same_run(whole, stopped)
+
+
+def test_ctrl_c_saves_as_sigterm_does(tmp_path: Path) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+    run = lambda: tiny_training("u2net", folder, SignalOnce(5, signal.SIGINT), logging_steps=1).run()  # noqa: E731
+    assert run_in_processes(run, log) == [EXIT_STOPPED], log.read_text()
+    assert max(find_checkpoints(folder)) == 3
+    lines = [line for line in log.read_text().splitlines() if "images/s" in line]
+    assert len(lines) == 3  # no terminal: one line for each logging step
+    assert re.fullmatch(r"step 3/8: loss \d\.\d{4}, [\d.e+]+ images/s, \d+:\d\d:\d\d left", lines[-1])
+
+
+def test_what_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
+    """Validations at steps 3, 6 and 8 give NaN, 0.5 and 0.7; all files stay JSON, which knows no NaN."""
+    folder, log = tmp_path / "run", tmp_path / "log"
+
+    class Scripted:
+        best_measure, greater_is_better, corpus = "error", False, drawn_corpus(1)
+        values = iter([math.nan, 0.5, 0.7])
+
+        def __call__(self, model: Any, accelerator: Any) -> tuple[dict[str, float], list[Any]]:
+            return {"error": next(self.values)}, [Strip(*(Image.new("L", (4, 4)),) * 2, np.zeros((4, 4)))]
+
+    def run() -> None:
+        training = tiny_training("u2net", folder, curves=True, checkpointing_steps=3)
+        training.validation = Scripted()  # type: ignore[assignment]
+        training.run()
+
+    assert run_in_processes(run, log) == [0], log.read_text()
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    texts = [(folder / name).read_text() for name in ("all_results.json", "step_3/trainer_state.json")]
+    texts += (folder / "log.jsonl").read_text().splitlines()
+    results, state, *lines = (json.loads(text, parse_constant=refuse) for text in texts)
+    assert results["best_error"] == 0.5
+    assert state["progress"]["best"] is None
+    assert [line["validation/error"] for line in lines if "validation/error" in line] == [None, 0.5, 0.7]
+    six, best = (load_file(folder / name / "model.safetensors") for name in ("step_6", "best"))
+    assert all(torch.equal(best[name], value) for name, value in six.items())
+
+
+no_accelerator = pytest.mark.skipif(torch.accelerator.is_available(), reason="processes on a CPU")
+
+
+@no_accelerator
+def test_processes_of_torchrun_are_connected_without_a_variable(tmp_path: Path) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+
+    def run() -> None:
+        os.environ.pop("ACCELERATE_USE_CPU")
+        training = tiny_training("u2net", folder, max_train_steps=1)
+        training.run()
+        print(f"one of {training.accelerator.num_processes}")
+
+    assert run_in_processes(run, log, 2) == [0, 0], log.read_text()
+    assert log.read_text().count("one of 2") == 2
+
+
+@no_accelerator
+def test_processes_that_are_not_connected_are_refused(tmp_path: Path) -> None:
+    def alone() -> None:
+        os.environ["WORLD_SIZE"] = "2"
+        tiny_training("u2net", tmp_path / "run").run()
+
+    def connected_before() -> None:
+        PartialState(cpu=True)  # another library did it before the processes were told of each other
+        os.environ |= {"WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+        tiny_training("u2net", tmp_path / "run").run()
+
+    log = tmp_path / "log"
+    assert run_in_processes(alone, log) == [1], log.read_text()
+    assert "WORLD_SIZE is 2, but nothing started so many processes" in log.read_text()
+    assert run_in_processes(connected_before, log) == [1], log.read_text()
+    assert "WORLD_SIZE is 2, but accelerate connects 1" in log.read_text()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])

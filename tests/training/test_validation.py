@@ -1,24 +1,27 @@
 """Tests of u2net_hf.training.validation: measures against plain counting, whole images by overlap-tile."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from PIL import Image
 from scipy import ndimage
 from tiny_models import tiny_unet_config
 from training_helpers import drawn_corpus
 
 from u2net_hf import U2NetImageProcessorPil, UNetForSemanticSegmentation, UNetImageProcessorPil
-from u2net_hf.data.corpora import FEATURES
+from u2net_hf.data.corpora import FEATURES, corpus_features
 from u2net_hf.training.validation import (
     THRESHOLDS,
+    ClassValidation,
     SaliencyValidation,
     SegmentationValidation,
     adapted_rand_errors,
+    confusion_matrix,
     pixel_errors,
 )
 
@@ -53,6 +56,71 @@ def test_perfect_and_merged_cells() -> None:
     errors = adapted_rand_errors(np.where(cells, 0.95, 0.55), cells)  # one cell up to a threshold of 0.5
     assert min(errors[:5]) > 0
     assert errors[5:] == [0] * 4
+
+
+def test_masks_without_a_pair_of_pixels_are_scored() -> None:
+    """Nothing there and nothing found is no error; all else is one, at the thresholds where it is found."""
+    empty, dot = np.zeros((5, 6), bool), np.zeros((5, 6), bool)
+    dot[2, 3] = True
+    assert adapted_rand_errors(empty.astype(float), empty) == [0] * len(THRESHOLDS)
+    assert adapted_rand_errors(np.full((5, 6), 0.45), empty) == [1] * 4 + [0] * 5
+    assert adapted_rand_errors(dot.astype(float), dot) == [0] * len(THRESHOLDS)
+    assert adapted_rand_errors(empty.astype(float), dot) == [1] * len(THRESHOLDS)
+
+
+def test_an_empty_mask_counts_as_one_image() -> None:
+    """The network calls dark pixels no cell: right for the empty image, one error for each of the others' mistakes."""
+    filled, empty = drawn_corpus(2), drawn_corpus(1, empty=True)
+    config: Any = tiny_unet_config(num_channels=1)
+    processor, accelerator = UNetImageProcessorPil.from_config(config), Accelerator(cpu=True)
+    torch.manual_seed(0)
+    model = UNetForSemanticSegmentation(config).eval()
+    with torch.no_grad():
+        both, some, none = (
+            SegmentationValidation(corpus, processor)(model, accelerator)[0]
+            for corpus in (concatenate_datasets([filled, empty]), filled, empty)
+        )
+    for name in both:
+        if not name.startswith("min"):
+            assert both[name] == pytest.approx((2 * some[name] + none[name]) / 3)
+    assert none["rand_error"] in (0, 1)
+
+
+def test_class_measures_equal_plain_counting() -> None:
+    """Void is not counted, a class that is nowhere is no part of the mean; written down class by class."""
+    rng = np.random.default_rng(0)
+    truths, founds = rng.choice([0, 1, 2, 4, 255], (3, 9, 11)), rng.choice([0, 1, 2, 4], (3, 9, 11))
+    columns: dict[str, list[Any]] = {"image": [], "mask": [], "name": []}
+    for number, (truth, found) in enumerate(zip(truths, founds, strict=True)):
+        columns["image"].append(Image.fromarray(np.repeat(found[..., None], 3, axis=-1).astype(np.uint8)))
+        columns["mask"].append(Image.fromarray(truth.astype(np.uint8)))
+        columns["name"].append(str(number))
+    corpus = Dataset.from_dict(columns, features=corpus_features(class_labels=True))
+    options: dict[str, Any] = {"do_resize": False, "do_normalize": False, "do_rescale": False}
+    processor: Any = U2NetImageProcessorPil(do_scale_by_max=False, **options)
+
+    class Model:
+        config = SimpleNamespace(num_labels=6, semantic_loss_ignore_index=255)
+
+        def __call__(self, pixel_values: torch.Tensor) -> Any:
+            classes = pixel_values[:, 0].round().long()
+            return SimpleNamespace(logits=torch.nn.functional.one_hot(classes, 6).permute(0, 3, 1, 2).float())
+
+    measures, strips = ClassValidation(corpus, processor, batch_size=2)(Model(), Accelerator(cpu=True))
+    counted = truths != 255
+    overlaps = []
+    for number in (0, 1, 2, 4):
+        inside, predicted = (truths == number) & counted, (founds == number) & counted
+        overlaps.append((inside & predicted).sum() / (inside | predicted).sum())
+    assert measures["mean_iou"] == pytest.approx(np.mean(overlaps))
+    assert measures["pixel_accuracy"] == pytest.approx((truths == founds)[counted].mean())
+    assert len(strips) == 3
+
+
+def test_classes_out_of_range_are_named() -> None:
+    truth = torch.tensor([[0, 3, 255, 7]])
+    with pytest.raises(ValueError, match=r"classes \[3, 7\], but there are 3 \(0 to 2\): --num_labels"):
+        confusion_matrix(truth, torch.zeros_like(truth), 3, ignored=255)
 
 
 def test_pixel_errors() -> None:

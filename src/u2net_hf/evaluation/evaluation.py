@@ -129,11 +129,14 @@ def evaluate_corpus(
         The same in every process, to the last bit, however many there are.
 
     Raises:
-        ValueError: If a picture cannot be read or predicted; the message names it.
+        ValueError: If a picture cannot be read or predicted (the message names it), or all masks are empty.
     """
     import torch
     from tqdm import tqdm
 
+    from ..data.corpora import check_masks
+
+    check_masks(corpus)
     metrics, errors = SODMetrics(), torch.zeros(len(corpus), dtype=torch.float64)
     share = range(accelerator.process_index, len(corpus), accelerator.num_processes)
     hidden = None if accelerator.is_main_process else True
@@ -143,12 +146,19 @@ def evaluate_corpus(
                 metrics.update([saliency], [row["mask"]])
                 errors[index] = mae(Pair(saliency, row["mask"]))
                 if save_maps is not None:
-                    save_image(saliency, save_maps / f"{row['name']}.png")
+                    save_image(saliency, _path_inside(save_maps, f"{row['name']}.png"))
             progress.update(len(rows))
     if accelerator.num_processes > 1:
         metrics.load_state(accelerator.reduce(metrics.state(accelerator.device), "sum"))
         errors = accelerator.reduce(errors.to(accelerator.device), "sum").cpu()
     return CorpusEvaluation(metrics, errors.numpy())
+
+
+def _path_inside(folder: Path, name: str) -> Path:
+    """The file of a name that a corpus gives, if it lies in the folder."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"the corpus names a photo {name!r}: its map would be written outside {folder}")
+    return folder / name
 
 
 def _batches(corpus: Dataset, indices: range, size: int) -> Iterator[tuple[range, list[Row]]]:

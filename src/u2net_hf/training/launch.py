@@ -11,6 +11,8 @@ from accelerate.tracking import get_available_trackers
 
 from .arguments import LaunchError, TrainingArguments, TrainingError, check_launch
 
+_ADVICE = "Start them with torchrun or `accelerate launch`, or unset WORLD_SIZE."
+
 
 def make_accelerator(arguments: TrainingArguments, output_dir: Path) -> Accelerator:
     """Connect the processes: on GPUs where there are, else on the CPU, however they were started.
@@ -21,6 +23,9 @@ def make_accelerator(arguments: TrainingArguments, output_dir: Path) -> Accelera
     """
     check_launch()
     _check_tracker(arguments)
+    started = int(os.environ.get("WORLD_SIZE") or 1)
+    if started > 1 and "LOCAL_RANK" not in os.environ:
+        raise LaunchError(f"WORLD_SIZE is {started}, but nothing started so many processes: {_ADVICE}")
     accelerator = Accelerator(
         # Without this accelerate leaves processes that torchrun started on a CPU unconnected.
         cpu=not torch.accelerator.is_available(),
@@ -28,11 +33,10 @@ def make_accelerator(arguments: TrainingArguments, output_dir: Path) -> Accelera
         log_with=arguments.report_to if arguments.with_tracking else None,
         project_dir=output_dir,
     )
-    started = int(os.environ.get("WORLD_SIZE") or 1)
     if started != accelerator.num_processes:
         raise LaunchError(
             f"WORLD_SIZE is {started}, but accelerate connects {accelerator.num_processes}: each process would train "
-            "alone, into the same --output_dir. Start them with torchrun or `accelerate launch`, or unset WORLD_SIZE."
+            f"alone, into the same --output_dir. {_ADVICE}"
         )
     return accelerator
 
