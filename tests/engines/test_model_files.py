@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from tiny_models import tiny_u2net_config
 from transformers import AutoModelForImageSegmentation
 
-from u2net_hf.engines import ENGINES, load_engine
+from u2net_hf.engines import load_engine
 from u2net_hf.engines.model_files import find_model
+from u2net_hf.engines.names import EngineName
 from u2net_hf.engines.predict import saliency_maps
 from u2net_hf.engines.validation import weight_shapes
 from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
@@ -82,7 +83,7 @@ def test_no_folder(tmp_path: Path) -> None:
 )
 def test_a_damaged_file_is_named(file: str, content: str, message: str, copied: Path) -> None:
     (copied / file).write_text(content)
-    for engine in ENGINES:
+    for engine in EngineName:
         with pytest.raises(ValueError, match=message):
             load_engine(copied, engine)
 
@@ -127,7 +128,7 @@ def test_what_the_model_refuses_every_engine_refuses(
 ) -> None:
     path = copied / file
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    for engine in ENGINES:
+    for engine in EngineName:
         with pytest.raises(ValueError, match=message):
             load_engine(copied, engine)
 
@@ -136,7 +137,7 @@ def test_weights_of_a_wrong_shape_are_named(copied: Path) -> None:
     weights = load_file(copied / "model.safetensors")
     weights["stage2.rebnconv1.conv_s1.bias"] = torch.zeros(1)  # which would be added to all channels
     save_file(weights, copied / "model.safetensors")
-    for engine in ENGINES:
+    for engine in EngineName:
         with pytest.raises(
             ValueError, match=r"of a wrong shape: stage2\.rebnconv1\.conv_s1\.bias \(1,\), expected \(3,\)"
         ):
