@@ -8,7 +8,7 @@
 On many processes or machines, with the same numbers:
 
     accelerate launch scripts/evaluate_sod.py --model u2net --data nobg/DUTS --split test
-    ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node 2 scripts/evaluate_sod.py --model u2netp --data ...
+    torchrun --standalone --nproc_per_node 2 scripts/evaluate_sod.py --model u2netp --data ...
 
 Writes results.json (every number with its variant, data, versions and date), results.md (a table in the order of the
 U²-Net paper), curves.png and curves.svg, and worst_and_best.png, one for each corpus.
@@ -49,6 +49,7 @@ def main(
     save_maps: Annotated[Path | None, typer.Option(help="Folder to write the maps to, as 8-bit PNG.")] = None,
 ) -> None:
     """Score a saliency model, or a folder of saliency maps, on one or more corpora."""
+    import torch
     from accelerate import Accelerator
 
     from u2net_hf.data.corpora import load_corpus
@@ -58,7 +59,8 @@ def main(
 
     if (model is None) == (maps is None):
         raise ValueError("name either a --model or a folder of --maps")
-    start, accelerator, scores, num_parameters = perf_counter(), Accelerator(), [], None
+    start, scores, num_parameters = perf_counter(), [], None
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # which connects torchrun's processes on a CPU
     corpora = {name: load_corpus(name, split, object_values=object_values) for name in data}
     source: Any
     if maps is not None:

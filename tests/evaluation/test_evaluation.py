@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from accelerate import Accelerator
+from datasets import Dataset
 from huggingface_hub import constants
 from PIL import Image
 from run_script import SCRIPTS, run_script
 from tiny_models import tiny_u2net_config
 
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
+from u2net_hf.data.corpora import FEATURES
+from u2net_hf.evaluation.evaluation import evaluate_corpus
 from u2net_hf.evaluation.results import CURVES, MEASURES, Results, Score, read_results, results_table, write_results
 
 SIZES = [(40, 30), (33, 47), (64, 64), (21, 20), (50, 31)]
@@ -52,7 +57,7 @@ def evaluate(*arguments: object) -> int:
 
 def evaluate_with_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [*launch, str(SCRIPTS / "evaluate_sod.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
@@ -183,3 +188,32 @@ def test_model_sizes_are_drawn_from_results_files(
         assert min(image.size) > 200
     assert run_script("draw_model_sizes.py", tmp_path / "missing") == 1
     assert "missing" in capsys.readouterr().err
+
+
+def test_masks_of_classes_need_a_word(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Values 0, 1 and 2 are refused by name; named, they give the numbers of the plain masks."""
+    plain = ("--maps", corpus / "maps", "--data", corpus, "--output_dir", tmp_path / "plain")
+    labeled = tmp_path / corpus.name
+    shutil.copytree(corpus, labeled)
+    for file in labeled.glob("masks/*.png"):
+        values = np.asarray(Image.open(file)).astype(np.uint8) * 2
+        values[0] = 1
+        Image.fromarray(values).save(file)
+    given = ("--maps", corpus / "maps", "--data", labeled, "--output_dir", tmp_path / "labeled")
+    assert evaluate(*given) == 1
+    assert "the mask holds 3 values, 0, 1, 2" in capsys.readouterr().err
+    assert evaluate(*plain) == evaluate(*given, "--object_values", "2") == 0
+    assert numbers(tmp_path / "plain") == numbers(tmp_path / "labeled")
+
+
+def test_a_corpus_without_objects_and_one_that_names_other_folders(tmp_path: Path) -> None:
+    def rows(value: int, name: str) -> Any:
+        columns = {"image": [Image.new("RGB", (9, 9))], "mask": [Image.new("L", (9, 9), value)], "name": [name]}
+        return Dataset.from_dict(columns, features=FEATURES)
+
+    maps = lambda rows: [Image.new("L", (9, 9)) for _ in rows]  # noqa: E731
+    with pytest.raises(ValueError, match="All 1 masks are empty"):
+        evaluate_corpus(rows(0, "a"), maps, Accelerator(cpu=True))
+    with pytest.raises(ValueError, match=r"names a photo '\.\./a\.png'"):
+        evaluate_corpus(rows(255, "../a"), maps, Accelerator(cpu=True), save_maps=tmp_path / "maps")
+    assert not list(tmp_path.iterdir())

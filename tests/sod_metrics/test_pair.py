@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from u2net_hf.sod_metrics import Pair
+from u2net_hf.sod_metrics import Pair, precision_recall
 
 MASK = np.array([[True, False, True], [False, False, True]])
 LEVELS = np.array([[255, 0, 51], [102, 1, 254]], np.uint8)
@@ -61,6 +61,17 @@ def test_half_precision_maps(dtype: torch.dtype) -> None:
 )
 def test_every_kind_of_mask_is_the_same_mask(reference: object) -> None:
     np.testing.assert_array_equal(Pair(LEVELS, reference).mask, MASK)
+
+
+def test_colors_of_voc() -> None:
+    """An object in the colors of VOC is found by a perfect map; with a second class or void nobody knows."""
+    picture = Image.fromarray(MASK.astype(np.uint8)).convert("L")
+    colored = Image.frombytes("P", picture.size, picture.tobytes())
+    colored.putpalette([0, 0, 0, 128, 0, 0, 224, 224, 192])
+    assert precision_recall(Pair(MASK, colored))[1][255] == 1
+    colored.putpixel((0, 0), 2)
+    with pytest.raises(ValueError, match=r"0 \(#000000\), 1 \(#800000\), 2 \(#e0e0c0\)"):
+        Pair(MASK, colored)
 
 
 def test_bool_map_is_certain() -> None:
