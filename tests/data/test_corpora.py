@@ -371,3 +371,13 @@ def test_state_of_a_saved_data_set_names_nothing_outside_it(tmp_path: Path) -> N
     (tmp_path / "x" / "state.json").write_text(json.dumps(state))
     with pytest.raises(ValueError, match=r"state\.json names '\.\./y\.arrow'"):
         load_corpus(tmp_path / "x")
+
+
+def test_pictures_in_parquet_open_in_whatever_order_pillow_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that calls `Image.init` first makes Pillow ask its readers of rare formats before that of JPEG."""
+    hub_like(("image", "mask"), ["a.jpg"]).to_parquet(tmp_path / "train.parquet")
+    Image.init()
+    monkeypatch.setattr(Image, "ID", ["IM", *(name for name in Image.ID if name != "IM")])
+    assert read(load_corpus(tmp_path)) == {"a": (1, 1)}

@@ -1,5 +1,6 @@
 """Corpora of images with masks, from wherever they lie, as `datasets` with the columns `image`, `mask` and `name`."""
 
+import io
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -173,7 +174,8 @@ def _stored(corpus: Dataset, column: str) -> Iterator[str | BinaryIO]:
     """Path or bytes of each picture of a column; bytes are not copied."""
     for chunk in corpus.data.column(column).chunks:
         for path, content in zip(chunk.field("path"), chunk.field("bytes"), strict=True):
-            yield pa.BufferReader(content.as_buffer()) if content.is_valid else path.as_py()
+            # Some of Pillow's readers read lines, which pyarrow's own stream cannot.
+            yield io.BufferedReader(pa.BufferReader(content.as_buffer())) if content.is_valid else path.as_py()
 
 
 def _report(spec: str | os.PathLike, count: int, left_out: LeftOut) -> None:

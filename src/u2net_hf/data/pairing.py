@@ -154,7 +154,7 @@ def find_usable(files: Iterable[tuple[str, str | BinaryIO, str | BinaryIO]], lef
         try:
             image_size, mask_size = _oriented_size(image), _oriented_size(mask)
         except Exception as error:  # Pillow's readers raise whatever a damaged header makes them raise
-            left_out["cannot be opened"].append(f"{name} ({error})")
+            left_out["cannot be opened"].append(f"{name} ({str(error) or repr(error)})")
             continue
         if image_size == mask_size:
             kept.append(index)
