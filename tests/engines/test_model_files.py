@@ -33,7 +33,7 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 def test_options_and_parameters(folder: Path) -> None:
     files = find_model(folder)
-    assert files.is_u2net
+    assert files.has_fused_form
     assert files.input_options.size == (32, 32)
     assert files.num_parameters == AutoModelForImageSegmentation.from_pretrained(folder).num_parameters()
 

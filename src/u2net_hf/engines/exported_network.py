@@ -37,7 +37,7 @@ def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFile
         if not path.is_file():
             raise ValueError(f"{files.name} holds no {path.name}: export it with --dtype {dtype}")
         return path, files
-    if not files.is_u2net:
+    if not files.has_fused_form:
         raise ValueError(f"{files.name} is no U²-Net; only the engine torch can run it")
     check_model(files)
     return _export_once(files, dtype), files

@@ -58,8 +58,8 @@ class ModelFiles:
             raise ValueError(f"{self.processor_path}: {error}") from error
 
     @property
-    def is_u2net(self) -> bool:
-        """Whether the network is a U²-Net of this package's form."""
+    def has_fused_form(self) -> bool:
+        """Whether the network is one that the engines run from its files alone, in a form of their own."""
         family = FAMILIES.get(str(self.config.get("model_type")))
         return family is not None and family.has_fused_form
 

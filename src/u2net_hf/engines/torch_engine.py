@@ -111,7 +111,7 @@ def load(
     place = usable_device(device)
     number_type = choose_dtype(dtype, place)
     files = find_model(name_or_path)
-    if not files.is_u2net:  # its image processor knows what it needs
+    if not files.has_fused_form:  # its image processor knows what it needs
         model = load_model(name_or_path, device=device, dtype=number_type, trust_remote_code=trust_remote_code)
         return ModelEngine(*model)
     check_model(files)
