@@ -1,6 +1,6 @@
 """Draw the picture of the README: photo, soft mask, and cut-out on a checkerboard.
 
-python scripts/draw_cut_out.py docs/images/coffee.jpg docs/images/cut-out.jpg --model u2netp
+python scripts/draw_cut_out.py hub_cards/space/coffee.jpg docs/images/cut-out.jpg --model u2netp
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from hub_requests import READ_TOKEN
 from hub_server import Hub
 from huggingface_hub import ModelCard
 from PIL import Image
-from run_script import run_script
 from tiny_models import tiny_u2net_config, tiny_unet_config
 from transformers import AutoModelForImageSegmentation
 
@@ -337,15 +336,3 @@ def test_the_demo_asks_for_what_the_package_asks_for() -> None:
     settings.read(Path(__file__).parents[2] / "setup.cfg")
     needed = set(settings["options"]["install_requires"].strip().splitlines())
     assert needed <= set(find_template("space/requirements.txt").read_text().splitlines())
-
-
-def test_the_script(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    out = tmp_path / "out"
-    assert run_script("publish.py", "model", net, "me/net", "--license", "mit", "--dry-run", out) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(out)
-    assert files(out) == MODEL_FILES
-    assert run_script("publish.py", "metric", "sod_metrics", "me/sod_metrics", "--dry-run", tmp_path / "metric") == 0
-    assert run_script("publish.py", "dataset", net, "me/net", "--dry-run", tmp_path / "data") == 1
-    assert capsys.readouterr().err.startswith(f"Error: {net} is no prepared corpus")
-    assert run_script("publish.py", "space", "me/a/b") == 1
-    assert "user/name" in capsys.readouterr().err
