@@ -64,5 +64,7 @@ def save_unet(folder: Path, **config: Any) -> Path:
 def run(file: Path, pixel_values: torch.Tensor) -> np.ndarray:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # threads that wait by spinning take minutes on a busy machine
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     return session.run(None, {"pixel_values": pixel_values.numpy()})[0]

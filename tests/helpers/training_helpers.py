@@ -4,8 +4,10 @@ import multiprocessing
 import os
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +107,14 @@ def run_in_processes(function: Callable[[], Any], log: Path, num_processes: int 
     ]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(300)  # a second or two, unless the machine is very busy
-        if process.is_alive():
-            process.kill()
+    limit = time.monotonic() + 300  # a second or two, unless the machine is very busy
+    while (running := [process for process in processes if process.is_alive()]) and time.monotonic() < limit:
+        connection.wait([process.sentinel for process in running], limit - time.monotonic())
+        if any(process.exitcode for process in processes):  # the others may wait for it forever
+            limit = min(limit, time.monotonic() + 30)
+    for process in running:
+        process.kill()
+        process.join()
     return [process.exitcode if process.exitcode is not None else -9 for process in processes]
 
 
