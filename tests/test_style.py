@@ -1,5 +1,6 @@
-"""Style and types are part of the tests: what `make style` mends must not be left to mend."""
+"""Style, types, the floors of the house and the declared dependencies are part of the tests."""
 
+import configparser
 import subprocess
 import sys
 from pathlib import Path
@@ -7,13 +8,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.mark.parametrize(
-    "command",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
-    ids=lambda command: " ".join(command),
+# What the tests run as programs, and what is imported by name or through transformers.
+NOT_IMPORTED = (
+    "DEP002=hypothesis|import-linter|deptry|isal|mypy|playwright|pytest|pytest-cov|pyyaml|ruff|setuptools|torchvision"
 )
-def test_style(command: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+
+
+def run(*command: str) -> None:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy"])
+def test_style(command: str) -> None:
+    run("-m", *command.split())
+
+
+def test_imports_go_down_only() -> None:
+    """The contracts of setup.cfg."""
+    run("-c", "import sys\nfrom importlinter.cli import lint_imports\nsys.exit(lint_imports(no_cache=True))")
+
+
+def test_what_is_imported_is_declared(tmp_path: Path) -> None:
+    """And what is declared is used. deptry reads no setup.cfg, so it gets the same lines as a requirements file."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    blocks = [settings["options"]["install_requires"], *settings["options.extras_require"].values()]
+    lines = {line for block in blocks for line in block.split("\n") if line and not line.startswith("u2net-hf[")}
+    (tmp_path / "requirements.txt").write_text("\n".join(sorted(lines)))
+    options = ("--requirements-files", str(tmp_path / "requirements.txt"), "--known-first-party", "u2net_hf")
+    run("-m", "deptry", "src", "scripts", *options, "--per-rule-ignores", NOT_IMPORTED)

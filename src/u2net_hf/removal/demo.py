@@ -30,7 +30,7 @@ TRANSPARENT, COLOR, PICTURE = "Transparent", "Color", "Picture"
 
 ABOUT = """# Background removal with U²-Net
 Drop a photo: the object that stands out is cut from its background."""
-ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "network"}
+ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "network"}
 
 _load_engine = functools.cache(load_engine)
 
@@ -112,7 +112,7 @@ def _picture_field(label: str, visible: bool = True) -> gr.Image:
     """A field for a picture, of which functions get the path of the file as it was uploaded."""
     field = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], visible=visible, height=320)
     # Gradio would decode the file, and say no more than "Error" if it is no image.
-    field.preprocess = lambda payload: payload.path if payload else None
+    field.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
     return field
 
 

@@ -39,8 +39,8 @@ class BackgroundRemovalPipeline(Pipeline):
     >>> from transformers import pipeline
     >>> import u2net_hf
 
-    >>> remover = pipeline("background-removal", model=u2net_hf.pull("u2netp"))  # doctest: +SKIP
-    >>> remover("photo.jpg").save("cut-out.png")  # doctest: +SKIP
+    >>> remover = pipeline("background-removal", model=u2net_hf.pull("u2netp"))
+    >>> remover("photo.jpg").save("cut-out.png")
     ```
     """
 

@@ -1,0 +1,72 @@
+"""The examples of docstrings and of the README run as they stand."""
+
+import doctest
+import importlib
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hub_server import Hub
+
+import u2net_hf
+
+pytest_plugins = ["hub_fixtures"]
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(u2net_hf.__file__).parent
+EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which a reader of the README works: a checkout, and photos."""
+    for name in ("src", "hub_cards", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("photo.jpg", "portrait.jpg"):
+        shutil.copy(ROOT / "hub_cards" / "space" / "coffee.jpg", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    try:
+        u2net_hf.pull("u2netp")
+    except RuntimeError as error:
+        pytest.skip(f"needs the published weights: {error}")
+    return tmp_path
+
+
+def pairs() -> dict[str, Any]:
+    """What an example may call `maps` and `masks`."""
+    random = np.random.default_rng(0)
+    return {"maps": random.random((2, 30, 40)), "masks": random.random((2, 30, 40)) > 0.5}
+
+
+class FencedExamples(doctest.DocTestParser):
+    """Examples between the fences of Markdown, as in the docstrings of transformers."""
+
+    def parse(self, string: str, name: str = "<string>") -> list[str | doctest.Example]:
+        return super().parse(string.replace("```", ""), name)
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_of_docstrings(path: Path) -> None:
+    name = ".".join(("u2net_hf", *path.relative_to(PACKAGE).with_suffix("").parts))
+    runner = doctest.DocTestRunner()
+    for test in doctest.DocTestFinder(parser=FencedExamples()).find(importlib.import_module(name)):
+        runner.run(test)
+    assert runner.tries > 0
+    assert runner.failures == 0
+
+
+def test_snippets_of_the_readme(workplace: Path, connected_datasets: Hub) -> None:
+    """One after the other, as a reader would type them; the Hub is a small one of our own."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    snippets = list(re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    assert len(snippets) >= 4
+    names = pairs()
+    for snippet in snippets:
+        lines_before = text[: snippet.start(1)].count("\n")
+        exec(compile("\n" * lines_before + snippet[1], "README.md", "exec"), names)
+    assert names["saliency"].shape == (400, 600)
+    assert (workplace / "cut-out.png").is_file()
+    assert "model.safetensors" in connected_datasets.files("me/my-u2net")
