@@ -3,6 +3,7 @@
     python scripts/evaluate_sod.py --model u2netp --data path/to/SOD
     python scripts/evaluate_sod.py --model u2net --data nobg/DUTS --split test --no-do-antialias --do-min-max
     python scripts/evaluate_sod.py --model u2netp --data path/to/SOD --engine onnxruntime --dtype int8
+    python scripts/evaluate_sod.py --model path/to/export --data path/to/SOD --engine onnxruntime --dtype float16
     python scripts/evaluate_sod.py --maps path/to/maps --data path/to/ECSSD --data path/to/SOD
 
 On many processes or machines, with the same numbers:
@@ -24,14 +25,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from u2net_hf.utils.console import reported_errors
+from u2net_hf.utils.console import printable, reported_errors
 
 SHOWN = 12
 
 
 def main(
     data: Annotated[list[str], typer.Option(help="A corpus: a folder with images/ and masks/, or a Hub id.")],
-    model: Annotated[str | None, typer.Option(help="A published name, a folder, or a Hub id.")] = None,
+    model: Annotated[str | None, typer.Option(help="A published name, a folder (an export too), or a Hub id.")] = None,
     maps: Annotated[Path | None, typer.Option(help="A folder of maps instead of a model.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the corpora, where they have several.")] = None,
     object_values: Annotated[
@@ -86,7 +87,7 @@ def main(
         table = f"# {title}\n\n{results_table(scores)}\n"
         write_pictures_and_table(scores, table, output_dir)
         write_results(results, output_dir / "results.json")
-        print(f"{table}\nwritten to {output_dir}")
+        print(f"{table}\nwritten to {printable(output_dir)}")
     accelerator.end_training()
 
 

@@ -132,7 +132,7 @@ def test_what_cannot_be_run_is_said(name: str, folder: Path, tmp_path: Path) -> 
     with pytest.raises(ValueError, match=f"{name} runs on the CPU here, not on 'cuda'"):
         load_engine(folder, name, device="cuda")
     with pytest.raises(ValueError, match=f"dtype of the engine {name} must be auto, float32"):
-        load_engine(folder, name, dtype="float16")
+        load_engine(folder, name, dtype="q4")
     config = tiny_unet_config()
     UNetForSemanticSegmentation(config).save_pretrained(tmp_path)
     UNetImageProcessorPil.from_config(config).save_pretrained(tmp_path)

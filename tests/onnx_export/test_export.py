@@ -387,25 +387,56 @@ def test_the_command_reports_what_it_wrote(u2net: Path, photos: Path, tmp_path: 
     assert wrong.exit_code == 2
 
 
-def test_the_losses_of_an_export_are_measured_beside_torch(
-    u2net: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Three photos, and which of their pixels are bright."""
     for number in range(3):
         photo = drawn_photo(60 + 10 * number, 50)
-        for folder, picture in (
-            ("images", photo),
-            ("masks", photo.convert("L").point(lambda value: 255 * (value > 99))),
-        ):
+        mask = photo.convert("L").point(lambda value: 255 * (value > 99))
+        for folder, picture in (("images", photo), ("masks", mask)):
             (tmp_path / "corpus" / folder).mkdir(parents=True, exist_ok=True)
             picture.save(tmp_path / "corpus" / folder / f"{number}.png")
-    graphs = [f"--graph={exported / 'onnx' / name}" for name in ("model.onnx", "model_quantized.onnx")]
-    options = ["--model", u2net, "--data", tmp_path / "corpus", "--output-dir", tmp_path / "out", *graphs]
-    assert run_script("evaluate_export.py", *options) == 0
-    in_torch, full, quantized = read_results(tmp_path / "out").data
-    assert (in_torch.name, in_torch.images, in_torch.variant["engine"]) == ("corpus", 3, "torch")
-    assert full.metrics == pytest.approx(in_torch.metrics, abs=1e-3)
-    assert 0 < full.variant["max_difference"] < 1e-4 < quantized.variant["mean_difference"] < 0.05
-    table = (tmp_path / "out/results.md").read_text()
-    assert table in capsys.readouterr().out
-    first_cells = [line.split(" | ")[0] for line in table.splitlines()]
-    assert first_cells[2:] == ["| torch", "| model.onnx", "| model_quantized.onnx"]
+    return tmp_path / "corpus"
+
+
+def evaluate(corpus: Path, output_dir: Path, *options: object) -> int:
+    return run_script("evaluate_sod.py", "--data", corpus, "--output_dir", output_dir, *options)
+
+
+def test_every_file_of_an_export_is_scored(u2net: Path, exported: Path, corpus: Path, tmp_path: Path) -> None:
+    assert evaluate(corpus, tmp_path / "torch", "--model", u2net) == 0
+    expected = read_results(tmp_path / "torch").data[0].metrics
+    for dtype, tolerance in (("float32", 1e-3), ("float16", 0.02), ("int8", 0.1)):
+        options = ("--model", exported, "--engine", "onnxruntime", "--dtype", dtype)
+        assert evaluate(corpus, tmp_path / dtype, *options) == 0
+        (score,) = read_results(tmp_path / dtype).data
+        assert (score.variant["engine"], score.variant["dtype"]) == ("onnxruntime", dtype)
+        assert score.metrics == pytest.approx(expected, abs=tolerance)
+
+
+def test_the_export_of_several_classes_is_scored_by_all_but_the_background(corpus: Path, tmp_path: Path) -> None:
+    source = save_u2net(tmp_path / "model", out_channels=3)
+    model, processor = (
+        U2NetForImageSegmentation.from_pretrained(source),
+        U2NetImageProcessorPil.from_pretrained(source),
+    )
+    errors = []
+    for path in sorted((corpus / "images").iterdir()):
+        mask = np.asarray(Image.open(corpus / "masks" / path.name)) / 255
+        with torch.inference_mode():
+            logits = model(**processor(Image.open(path), return_tensors="pt")).logits
+        objects = 1 - nn.functional.interpolate(logits.softmax(1)[:, :1], mask.shape, mode="bilinear")
+        errors.append(abs(objects[0, 0].numpy() - mask).mean())
+    export_onnx(source, tmp_path / "out", dtypes=["float32"])
+    assert evaluate(corpus, tmp_path / "scores", "--model", tmp_path / "out", "--engine", "onnxruntime") == 0
+    assert read_results(tmp_path / "scores").data[0].metrics["mae"] == pytest.approx(np.mean(errors), abs=5e-3)
+
+
+def test_the_export_of_a_unet_is_not_scored(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_onnx(save_unet(tmp_path / "model", num_labels=3), tmp_path / "out", dtypes=["float32"])
+    capsys.readouterr()
+    assert evaluate(corpus, tmp_path / "scores", "--model", tmp_path / "out", "--engine", "onnxruntime") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Error: ")
+    assert "saliency" in line
+    assert not (tmp_path / "scores").exists()

@@ -22,7 +22,7 @@ def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFile
 
     Args:
         name_or_path: As in [`u2net_hf.engines.load_engine`].
-        dtype: "float32" or "int8".
+        dtype: "float32", "float16" or "int8".
 
     Returns:
         The file, and the files that say how images become its input.

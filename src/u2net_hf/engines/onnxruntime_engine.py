@@ -14,7 +14,7 @@ from .exported_network import check_names, find_exported
 from .interface import PixelEngine
 from .names import EngineName
 
-DTYPES = ("float32", "int8")
+DTYPES = ("float32", "float16", "int8")
 
 
 class OnnxRuntimeEngine(PixelEngine):
@@ -23,7 +23,7 @@ class OnnxRuntimeEngine(PixelEngine):
     Args:
         path: The ONNX file.
         input_options: How images become pixel values.
-        dtype: "float32" or "int8", as the file is.
+        dtype: "float32", "float16" or "int8", as the file is.
     """
 
     name = EngineName.onnxruntime
