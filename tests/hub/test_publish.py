@@ -24,8 +24,10 @@ from u2net_hf import (
     UNetForSemanticSegmentation,
     UNetImageProcessorPil,
 )
+from u2net_hf.cli.app import app
 from u2net_hf.hub.publish import publish_dataset, publish_metric, publish_model, publish_space
 from u2net_hf.hub.upload import HubError
+from u2net_hf.utils.console import reported_errors
 from u2net_hf.utils.resources import find_template
 
 pytest_plugins = ["hub_fixtures"]
@@ -336,3 +338,26 @@ def test_the_demo_asks_for_what_the_package_asks_for() -> None:
     settings.read(Path(__file__).parents[2] / "setup.cfg")
     needed = set(settings["options"]["install_requires"].strip().splitlines())
     assert needed <= set(find_template("space/requirements.txt").read_text().splitlines())
+
+
+def push(*arguments: object) -> int:
+    """Run `u2net-hf push` in this process; return its exit status."""
+    try:
+        with reported_errors():
+            app(["push", *map(str, arguments)])
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0
+
+
+def test_the_command(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out, license = tmp_path / "out", ("--license", "mit", "--training-data", "Our cats (MIT)")
+    assert push("model", net, "me/net", *license, "--dry-run", out) == 0
+    assert "Our cats (MIT)" in (out / "README.md").read_text()
+    assert capsys.readouterr().out.splitlines()[-1] == str(out)
+    assert files(out) == MODEL_FILES
+    assert push("metric", "sod_metrics", "me/sod_metrics", "--dry-run", tmp_path / "metric") == 0
+    assert push("dataset", net, "me/net", "--dry-run", tmp_path / "data") == 1
+    assert capsys.readouterr().err.startswith(f"Error: {net} is no prepared corpus")
+    assert push("space", "me/a/b") == 1
+    assert "user/name" in capsys.readouterr().err

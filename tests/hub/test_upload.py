@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from hub_requests import CUT, READ_TOKEN
 from hub_server import Hub
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 
 from u2net_hf.hub import upload
 from u2net_hf.hub.upload import HubError, check_account, check_repo_id, upload_folder
@@ -77,6 +77,7 @@ REQUESTS = [
 def test_a_failure_on_the_way_is_retried(
     connected_hub: Hub, folder: Path, waits: list[float], request_: str, failure: int | str
 ) -> None:
+    HfApi().create_repo("me/net")
     connected_hub.fail(request_, failure, **({"Retry_After": "7"} if failure == 429 else {}))
     upload_folder(folder, "me/net")
     assert connected_hub.files("me/net") == contents(folder) | {".gitattributes": b""}
@@ -107,6 +108,19 @@ def test_a_hub_that_keeps_failing_is_named_and_unchanged(
     connected_hub.faults.clear()
     upload_folder(folder, "me/net")
     assert connected_hub.files("me/net") == contents(folder) | {".gitattributes": b""}
+
+
+@pytest.mark.parametrize("request_", ["PUT /lfs/", "POST /api/models/me/net/commit"])
+def test_a_failed_first_upload_says_that_an_empty_repository_remains(
+    connected_hub: Hub, folder: Path, waits: list[float], request_: str
+) -> None:
+    connected_hub.fail(request_, 503, times=float("inf"))
+    with pytest.raises(HubError, match=r"has been made and remains, empty: .* delete it at http.*/me/net/settings"):
+        upload_folder(folder, "me/net")
+    assert connected_hub.files("me/net").keys() <= {".gitattributes"}
+    with pytest.raises(HubError, match="failed 4 times") as second:
+        upload_folder(folder, "me/net")
+    assert "empty" not in str(second.value)
 
 
 def test_errors_of_the_caller_are_not_retried(connected_hub: Hub, folder: Path, waits: list[float]) -> None:

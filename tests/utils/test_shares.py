@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from u2net_hf.engines.torch_engine import usable_device
-from u2net_hf.utils.process import Share, usable_cores
+from u2net_hf.utils.process import ProcessShare, usable_cores
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 20])
 def test_shares_are_disjoint_complete_and_even(count: int) -> None:
     items = list(range(17))
-    shares = [Share(rank, count).of(items) for rank in range(count)]
+    shares = [ProcessShare(rank, count).of(items) for rank in range(count)]
     assert sorted(item for share in shares for item in share) == items
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert all(share == sorted(share) for share in shares)
@@ -19,10 +19,10 @@ def test_shares_are_disjoint_complete_and_even(count: int) -> None:
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    assert Share.from_environment() == Share(0, 1)
+    assert ProcessShare.from_environment() == ProcessShare(0, 1)
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert Share.from_environment() == Share(2, 4)
+    assert ProcessShare.from_environment() == ProcessShare(2, 4)
 
 
 @pytest.mark.parametrize(("rank", "count"), [("4", "4"), ("-1", "2"), ("0", "0"), ("a", "2"), ("1", "")])
@@ -30,16 +30,16 @@ def test_wrong_environment(monkeypatch: pytest.MonkeyPatch, rank: str, count: st
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", count)
     with pytest.raises(ValueError, match=r"RANK=.*WORLD_SIZE="):
-        Share.from_environment()
+        ProcessShare.from_environment()
 
 
 def test_one_process_waits_for_nobody() -> None:
-    Share(0, 1).wait_for_the_others()
+    ProcessShare(0, 1).wait_for_the_others()
 
 
 def test_processes_started_by_hand_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    Share(0, 2).wait_for_the_others()
+    ProcessShare(0, 2).wait_for_the_others()
 
 
 def test_cores_are_divided_among_the_processes_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from u2net_hf.utils.process import let_idle_threads_sleep
+from u2net_hf.utils.process import set_passive_wait_policy
 
 CODE = """
-from u2net_hf.utils.process import let_idle_threads_sleep
-assert let_idle_threads_sleep()
+from u2net_hf.utils.process import set_passive_wait_policy
+assert set_passive_wait_policy()
 import torch
 """
 
@@ -27,5 +27,5 @@ def test_openmp_reads_it() -> None:
 
 def test_a_user_s_choice_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert not let_idle_threads_sleep()  # torch is there: the tests import it
+    assert not set_passive_wait_policy()  # torch is there: the tests import it
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

@@ -304,12 +304,12 @@ def _remove_many(
 
     from ..removal.removal import remove_backgrounds
     from ..utils.files import remove_abandoned
-    from ..utils.process import Share, let_idle_threads_sleep
+    from ..utils.process import ProcessShare, set_passive_wait_policy
 
-    share = Share.from_environment()
+    share = ProcessShare.from_environment()
     jobs = share.of(jobs)
     if len(jobs) > 1:  # one photo's network has the cores for itself, and waits faster awake
-        let_idle_threads_sleep()
+        set_passive_wait_policy()
     remove_abandoned({job.destination.parent for job in jobs})
     results = remove_backgrounds(
         jobs,

@@ -1,4 +1,4 @@
-"""A folder to the Hub in one commit, with patience for a faltering server and plain words for the rest."""
+"""A folder to the Hub in one commit, tried again where the server falters, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_account(repo_id: str, token: str | None = None) -> None:
     Raises:
         HubError: If one of these is not so.
     """
-    account = _in_plain_words(repo_id, lambda: HfApi(token=token).whoami())
+    account = retry(repo_id, lambda: HfApi(token=token).whoami())
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise HubError(f"The token of {account['name']} may only read: make one that may write at {TOKENS}.")
 
@@ -95,8 +95,17 @@ def upload_folder(
         operations += [CommitOperationAdd(name, path) for name, path in files.items()]
         api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type)
 
-    url = _in_plain_words(repo_id, make)
-    _in_plain_words(repo_id, commit)
+    existed = retry(repo_id, lambda: api.repo_exists(repo_id, repo_type=repo_type))
+    url = retry(repo_id, make)
+    try:
+        retry(repo_id, commit)
+    except HubError as error:
+        if existed:
+            raise
+        raise HubError(
+            f"{error} The repository has been made and remains, empty: repeat the command to fill it, or delete it at "
+            f"{url}/settings."
+        ) from error
     return url
 
 
@@ -112,8 +121,16 @@ def _files_in(folder: Path) -> Iterator[Path]:
         raise ValueError(f"{folder} holds no files to upload.")
 
 
-def _in_plain_words(repo_id: str, action: Callable[[], _Outcome]) -> _Outcome:
-    """Do something on the Hub, again if that may help; raise what goes wrong there as a [`HubError`]."""
+def retry(repo_id: str, action: Callable[[], _Outcome]) -> _Outcome:
+    """Do something on the Hub, and again if that may help.
+
+    Args:
+        repo_id: The repository, for the messages.
+        action: What to do.
+
+    Raises:
+        HubError: If the Hub refuses, or still fails after a few attempts.
+    """
     for attempt in itertools.count(1):
         try:
             return action()

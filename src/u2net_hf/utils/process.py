@@ -39,7 +39,7 @@ def keep_freed_memory() -> bool:
 VARIABLE = "OMP_WAIT_POLICY"
 
 
-def let_idle_threads_sleep() -> bool:
+def set_passive_wait_policy() -> bool:
     """Let torch's threads sleep, not spin, while they wait for each other; call it before torch is imported.
 
     OpenMP's threads spin for milliseconds at the end of each layer. Where other work wants the cores at that time (the
@@ -57,7 +57,7 @@ _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
-class Share:
+class ProcessShare:
     """Which part of the work is this process's.
 
     Args:
@@ -69,7 +69,7 @@ class Share:
     count: int = 1
 
     @classmethod
-    def from_environment(cls) -> Share:
+    def from_environment(cls) -> ProcessShare:
         """Read `RANK` and `WORLD_SIZE`, which the launchers set; without them there is one process.
 
         Raises:
