@@ -7,8 +7,8 @@
     python scripts/benchmark.py metrics --masks sod/masks --maps sod/maps/DSS
     python scripts/benchmark.py all --data sod --maps sod/maps/DSS
 
-Each verb prints its tables and updates its sections of docs/benchmarks.md and of the JSON file beside it. Let nothing
-else run on the machine.
+Each verb prints its tables and updates its sections of docs/benchmarks.md and of the JSON file beside it, in the part
+of this processor's class; what was measured on other classes stays. Let nothing else run on the machine.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from benchmarks import model as model_benchmark
 from benchmarks import startup as startup_benchmark
 from benchmarks import training as training_benchmark
 from benchmarks.rembg_rival import install_rembg
+from u2net_hf.utils.console import reported_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 
@@ -129,4 +130,5 @@ def _check(networks: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    with reported_errors():
+        app()

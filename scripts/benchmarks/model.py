@@ -17,27 +17,16 @@ from .timing import Side, Work, compare
 
 SIZE = 320
 NAMES = {"u2netp": "U²-Net†", "u2net": "U²-Net"}
-# How many times faster than ONNX Runtime each should be.
-GOALS = {
-    ("u2netp", 1, "float32"): 1.3,
-    ("u2netp", 1, "bfloat16"): 2.0,
-    ("u2netp", 8, "float32"): 2.0,
-    ("u2netp", 8, "bfloat16"): 3.0,
-    ("u2net", 1, "bfloat16"): 1.8,
-}
-INT8_GOALS = {("u2netp", 1): 3.3}
 OTHER_ENGINES = (("onnxruntime", "int8"), ("openvino", "float32"), ("openvino", "bfloat16"), ("openvino", "int8"))
-LIMITS = """What limits it: of the plain network's 39.5 GFLOP (†; U²-Net 117) the fused one computes 29, nearly all in
-oneDNN's convolutions at about the processor's peak. The rest waits for memory: smoothing (6 %), pooling, residual
-additions and the first side map (2 % each). In bfloat16 the few layers whose large folded biases nearly cancel stay in
-float32; in int8 these, the side maps and the scaling. A batch is computed image by image, which is as fast and takes
-less memory; the published file runs so too, so a batch gains nothing on it."""
+NOTE = """Random pixel values of {size}x{size}, {threads} threads. In bfloat16 the few layers whose large folded biases
+nearly cancel stay in float32; in int8 these, the side maps and the scaling do. The fused network and the published
+file compute a batch image by image."""
 RIVAL = "ONNX Runtime, the published file as rembg runs it: all 7 maps, one image at a time"
 
 
 def run(output: Path, rounds: int, threads: int, networks: list[str], batches: list[int], engines: bool) -> None:
     """Measure and write the sections "model" and "cuda"."""
-    rows, notes = [], [f"Random pixel values of {SIZE}x{SIZE}, {threads} threads.", LIMITS]
+    rows, notes = [], [NOTE.format(size=SIZE, threads=threads)]
     for network in networks:
         for batch in batches:
             sides = _sides(network, batch, threads)
@@ -58,8 +47,7 @@ def _sides(network: str, batch: int, threads: int) -> list[Side]:
     if batch == 1:
         sides.append(Side("PyTorch as the authors' script: plain, all 7 maps, gradients on", build_plain, arguments))
     for dtype in ("float32", "bfloat16"):
-        goal = GOALS.get((network, batch, dtype))
-        sides.append(Side(f"PyTorch, fused, {dtype}", build_fused, (*arguments, dtype), goal))
+        sides.append(Side(f"PyTorch, fused, {dtype}", build_fused, (*arguments, dtype)))
     return sides
 
 
@@ -67,13 +55,12 @@ def _engine_sides(network: str, threads: int) -> tuple[list[Side], list[str]]:
     """The other engines that run here, and what is to say of those that do not."""
     sides, missing = [], []
     for engine, dtype in OTHER_ENGINES:
-        goal = INT8_GOALS.get((network, 1)) if (engine, dtype) == ("openvino", "int8") else None
         try:
             build_engine(network, threads, engine, dtype)  # exports the network, where that is still to be done
         except (ImportError, OSError, ValueError) as error:
             missing.append(f"{NAMES[network]} on {engine} in {dtype}: not measured ({error}).")
             continue
-        sides.append(Side(f"{engine}, {dtype}", build_engine, (network, threads, engine, dtype), goal))
+        sides.append(Side(f"{engine}, {dtype}", build_engine, (network, threads, engine, dtype)))
     return sides, missing
 
 

@@ -1,10 +1,11 @@
-"""Keep what was measured in a JSON file, one section for each verb, and draw the Markdown page from it."""
+"""Keep what was measured in a JSON file, by class of processor and verb, and draw the Markdown page from it."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -19,13 +20,27 @@ INTRODUCTION = """# Benchmarks
 Written by `scripts/benchmark.py`, which anyone can run again: `python scripts/benchmark.py --help`. The alternatives
 of a table ran in turns, each in a process of its own. A time is the median of the rounds for one image, with the range
 from the fastest to the slowest; a ratio is the first line's median over this line's, so more is faster; CPU is the
-median of the time of all cores together. Other machines give other numbers.
+median of the time of all cores together. Processors of other classes give other ratios: each class
+has a part of its own.
 """
+CPUINFO = Path("/proc/cpuinfo")
+FEATURES = ("avx2", "avx_vnni", "avx512f", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_bf16", "amx_int8")
+FEATURES += ("asimd", "asimddp", "i8mm", "bf16", "sve")
+CLASSES = {
+    "AMX": {"amx_tile", "amx_bf16"},
+    "AVX-512 with bfloat16": {"avx512f", "avx512_bf16"},
+    "AVX-512": {"avx512f"},
+    "AVX2": {"avx2"},
+    "Arm with bfloat16": {"asimd", "bf16"},
+    "Arm": {"asimd"},
+}
 SECTIONS = ("model", "cuda", "end-to-end", "startup", "metrics", "training", "loader")
 
 
 def save(output: Path, section: str, title: str, rows: Sequence[dict[str, Any]], notes: Sequence[str] = ()) -> None:
-    """Put a section into the JSON file beside `output` and draw the page anew; other sections stay.
+    """Put a section into the JSON file beside `output`, under this processor's class, and draw the page anew.
+
+    What was measured on processors of other classes stays, as do the other sections.
 
     Args:
         output: The Markdown page.
@@ -35,61 +50,69 @@ def save(output: Path, section: str, title: str, rows: Sequence[dict[str, Any]],
         notes: Paragraphs below the tables.
     """
     file = output.with_suffix(".json")
-    sections = json.loads(file.read_text()) if file.is_file() else {}
+    classes = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    content = {"title": title, "date": date, "machine": describe_machine(), "versions": _versions()}
-    sections[section] = content | {"rows": list(rows), "notes": list(notes)}
-    write_atomically(file, json.dumps(sections, indent=2, ensure_ascii=False) + "\n")
-    page = draw(sections)
-    write_atomically(output, page)
-    print(draw({section: sections[section]}).removeprefix(INTRODUCTION))
+    content: dict[str, Any] = {"title": title, "date": date, "machine": describe_machine(), "versions": _versions()}
+    content |= {"rows": list(rows), "notes": list(notes)}
+    classes.setdefault(processor_class(), {})[section] = content
+    write_atomically(file, json.dumps(classes, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(output, draw(classes))
+    print(_draw_section(content))
 
 
-def draw(sections: dict[str, Any]) -> str:
-    """The page, in the order of `SECTIONS`."""
+def draw(classes: dict[str, dict[str, Any]]) -> str:
+    """The page: a part for each class of processors, with its sections in the order of `SECTIONS`."""
     parts = [INTRODUCTION]
-    for section in sorted(sections, key=SECTIONS.index):
-        content = sections[section]
-        versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
-        parts.append(f"\n## {content['title']}\n\n{content['machine']}; {versions}; {content['date'][:10]}.\n")
-        parts += [_table(row) for row in content["rows"]]
-        parts += [f"\n{note}\n" for note in content["notes"]]
+    for name, sections in sorted(classes.items()):
+        parts.append(f"\n## {name}\n")
+        parts += [_draw_section(sections[section]) for section in sorted(sections, key=SECTIONS.index)]
     return "".join(parts)
+
+
+def _draw_section(content: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
+    parts = [f"\n### {content['title']}\n\n{content['machine']}; {versions}; {content['date'][:10]}.\n"]
+    parts += [_table(row) for row in content["rows"]]
+    return "".join([*parts, *(f"\n{note}\n" for note in content["notes"])])
 
 
 def _table(row: dict[str, Any]) -> str:
     rounds = f"{row['rounds']} round" + "s" * (row["rounds"] > 1)
-    lines = [f"\n### {row['work']}\n\n{rounds}\n", "| | ms | range | CPU, ms | ratio | goal | peak, MB |"]
-    lines.append("|---|---:|---:|---:|---:|---:|---:|")
+    lines = [f"\n#### {row['work']}\n\n{rounds}\n", "| | ms | range | CPU, ms | ratio | peak, MB |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
     for side in row["sides"]:
         digits = 0 if side["median_ms"] >= 100 else 1 if side["median_ms"] >= 10 else 3
         times = {name: f"{side[name]:.{digits}f}" for name in ("median_ms", "min_ms", "max_ms", "cpu_ms")}
         spread = f"{times['min_ms']}-{times['max_ms']}"
         peak = f"{side['peak_mb']:.0f}" if side["peak_mb"] else ""
-        cells = [side["name"], times["median_ms"], spread, times["cpu_ms"], f"{side['ratio']:.2f}", _goal(side), peak]
+        cells = [side["name"], times["median_ms"], spread, times["cpu_ms"], f"{side['ratio']:.2f}", peak]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _goal(side: dict[str, Any]) -> str:
-    if side["goal"] is None:
-        return ""
-    missed = side["goal"] - side["ratio"]
-    return f"{side['goal']:g}" + (f", missed by {missed:.2f}" if missed > 0 else "")
+def processor_class() -> str:
+    """The class of this processor, by what changes the speed of a network most: the widest instructions it has."""
+    features = set(_processor()[1])
+    return next((name for name, needed in CLASSES.items() if features >= needed), platform.machine())
 
 
 def describe_machine() -> str:
-    """Processor, cores that this process may use, memory and system."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    sets = [flag for flag in ("avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16") if flag in flags]
+    """Processor and its features, cores that this process may use, memory and system."""
+    name, features = _processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [name or platform.processor() or platform.machine(), *sets, f"{cores} cores"]
+    parts = [name, *(feature for feature in FEATURES if feature in features), f"{cores} cores"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1024**3:.0f} GB")
     return ", ".join([*parts, f"{platform.system()}, Python {platform.python_version()}"])
+
+
+def _processor() -> tuple[str, list[str]]:
+    """Model and features of the processor, as Linux tells them; elsewhere what Python knows."""
+    entries: dict[str, str] = {}
+    if CPUINFO.is_file():
+        entries = dict(re.findall(r"^(.*?)\s*: (.*)$", CPUINFO.read_text(), flags=re.MULTILINE))
+    name = entries.get("model name") or platform.processor() or platform.machine()
+    return name, entries.get("flags", entries.get("Features", "")).split()
 
 
 def _versions() -> dict[str, str]:

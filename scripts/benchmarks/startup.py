@@ -12,8 +12,6 @@ from .rembg_rival import Rembg
 from .report import save
 from .timing import Side, compare
 
-GOALS = {"torch": 1.0, "onnxruntime": 4.0}
-
 
 def run(output: Path, work_dir: Path, rembg: Rembg, rounds: int, engines: list[tuple[str, str]]) -> None:
     """Measure and write the section "startup"."""
@@ -25,7 +23,7 @@ def run(output: Path, work_dir: Path, rembg: Rembg, rounds: int, engines: list[t
     for engine, dtype in engines:
         chosen = ["--engine", engine, "--dtype", dtype, "--overwrite"]
         arguments = [command, "remove", str(photo), "-o", target, *chosen]
-        sides.append(Side(f"u2net-hf remove, {engine}, {dtype}", build_command, (arguments, {}), GOALS.get(engine)))
+        sides.append(Side(f"u2net-hf remove, {engine}, {dtype}", build_command, (arguments, {})))
     rows = [compare("one photo of half a megapixel, from cold", sides, rounds)]
     helps = [
         Side("rembg --help", build_command, ([rembg.command, "--help"], rembg.variables)),

@@ -39,13 +39,11 @@ class Side:
         name: As the table shows it.
         build: Makes the function that is timed, from `arguments`; called in the side's process.
         arguments: What `build` needs; small, since they travel to another process.
-        goal: How many times faster than the first side it should be.
     """
 
     name: str
     build: Callable[..., Work]
     arguments: tuple[Any, ...] = ()
-    goal: float | None = None
 
 
 class SideProcess:
@@ -90,8 +88,8 @@ def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1) -> di
 
     Returns:
         `work`, `items`, `rounds`, and `sides`: for each its name, milliseconds for one item (`median_ms`, `min_ms`,
-        `max_ms`, and `cpu_ms`, the median of the time of all cores), `ratio` (the first side's median over its own),
-        `goal` and `peak_mb`.
+        `max_ms`, and `cpu_ms`, the median of the time of all cores), `ratio` (the first side's median over its own)
+        and `peak_mb`.
 
     Raises:
         Exception: What a side raises.
@@ -110,7 +108,7 @@ def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1) -> di
         median = statistics.median(wall)
         row = {"name": side.name, "median_ms": median, "min_ms": min(wall), "max_ms": max(wall)}
         row |= {"cpu_ms": statistics.median(cpu), "ratio": (rows[0]["median_ms"] if rows else median) / median}
-        rows.append(row | {"goal": side.goal, "peak_mb": runs[-1][2]})
+        rows.append(row | {"peak_mb": runs[-1][2]})
     return {"work": work, "items": items, "rounds": rounds, "sides": rows}
 
 

@@ -1,6 +1,7 @@
 """The benchmark script: what is measured, how it is written, and every verb that needs no weights."""
 
 import json
+import platform
 import sys
 import time
 from collections.abc import Callable
@@ -47,11 +48,11 @@ def reporter(wall: float) -> Callable[[], object]:
 def test_sides_are_compared_with_the_first() -> None:
     from benchmarks.timing import Side, compare
 
-    row = compare("work", [Side("slow", reporter, (0.2,)), Side("fast", reporter, (0.05,), 2.0)], rounds=3, items=2)
+    row = compare("work", [Side("slow", reporter, (0.2,)), Side("fast", reporter, (0.05,))], rounds=3, items=2)
     slow, fast = row["sides"]
     assert (row["work"], row["items"], row["rounds"]) == ("work", 2, 3)
     assert (slow["median_ms"], slow["min_ms"], slow["max_ms"], slow["cpu_ms"]) == (100, 100, 100, 50)
-    assert (slow["ratio"], fast["ratio"], fast["goal"], fast["peak_mb"]) == (1, 4, 2.0, 7.0)
+    assert (slow["ratio"], fast["ratio"], fast["peak_mb"]) == (1, 4, 7.0)
 
 
 def test_time_and_memory_are_those_of_the_side() -> None:
@@ -70,25 +71,66 @@ def test_a_side_that_fails_says_why() -> None:
         compare("failing", [Side("fine", sleeper, (0.0,)), Side("broken", failer)], rounds=1)
 
 
-def test_sections_are_updated_one_by_one(tmp_path: Path) -> None:
-    from benchmarks.report import save
+def cpuinfo(flags: str) -> str:
+    return f"processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu {flags}\n"
 
+
+def test_sections_are_updated_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import report
+
+    monkeypatch.setattr(report, "CPUINFO", tmp_path / "cpuinfo")
+    report.CPUINFO.write_text(cpuinfo("avx2 avx512f"))
     output = tmp_path / "docs" / "speed.md"
     side = {"name": "ours", "median_ms": 1234.5, "min_ms": 1200, "max_ms": 1300, "cpu_ms": 2000, "ratio": 1.25}
-    row = {"work": "racing", "items": 1, "rounds": 4, "sides": [side | {"goal": 1.5, "peak_mb": 321.4}]}
-    save(output, "training", "Later", [row], ["A note."])
-    save(output, "model", "Sooner", [row])
-    save(output, "model", "Sooner", [row | {"work": "running"}])
+    row = {"work": "racing", "items": 1, "rounds": 4, "sides": [side | {"peak_mb": 321.4}]}
+    report.save(output, "training", "Later", [row], ["A note."])
+    report.save(output, "model", "Sooner", [row])
+    report.save(output, "model", "Sooner", [row | {"work": "running"}])
+    report.CPUINFO.write_text(cpuinfo("avx2"))  # another machine
+    report.save(output, "model", "Sooner", [row | {"work": "walking"}])
     page = output.read_text()
     assert [line for line in page.splitlines() if line.startswith("#")] == [
-        *("# Benchmarks", "## Sooner", "### running", "## Later", "### racing")
+        *("# Benchmarks", "## AVX-512", "### Sooner", "#### running", "### Later", "#### racing"),
+        *("## AVX2", "### Sooner", "#### walking"),
     ]
-    assert "| ours | 1234 | 1200-1300 | 2000 | 1.25 | 1.5, missed by 0.25 | 321 |" in page
+    assert "| ours | 1234 | 1200-1300 | 2000 | 1.25 | 321 |" in page
     assert "A note." in page
-    sections = json.loads(output.with_suffix(".json").read_text())
-    assert set(sections) == {"model", "training"}
-    assert sections["training"]["rows"] == [row]
-    assert "torch" in sections["model"]["versions"]
+    assert "Some CPU, avx2, avx512f, " in page
+    classes = json.loads(output.with_suffix(".json").read_text())
+    assert {name: set(sections) for name, sections in classes.items()} == {
+        "AVX-512": {"model", "training"},
+        "AVX2": {"model"},
+    }
+    assert classes["AVX-512"]["training"]["rows"] == [row]
+    assert "torch" in classes["AVX2"]["model"]["versions"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (cpuinfo("avx2 avx512f avx512_bf16 amx_tile amx_bf16"), "AMX"),
+        (cpuinfo("avx2 avx512f avx512_bf16"), "AVX-512 with bfloat16"),
+        (cpuinfo("avx2 avx_vnni"), "AVX2"),
+        ("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n", "Arm with bfloat16"),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", "Arm"),
+        (cpuinfo("sse2"), platform.machine()),
+    ],
+)
+def test_the_class_of_a_processor(
+    content: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import report
+
+    monkeypatch.setattr(report, "CPUINFO", tmp_path / "cpuinfo")
+    report.CPUINFO.write_text(content)
+    assert report.processor_class() == expected
+
+
+def test_the_page_is_drawn_from_its_data() -> None:
+    from benchmarks import report
+
+    page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+    assert report.draw(json.loads(page.with_suffix(".json").read_text())) == page.read_text()
 
 
 def test_metrics(
@@ -111,7 +153,8 @@ def test_metrics(
     output = tmp_path / "new" / "page.md"
     options = ["--masks", folder / "masks", "--maps", folder / "maps", "--rounds", 1, "--output", output]
     assert not run_script("benchmark.py", "metrics", *options)
-    rows = json.loads(output.with_suffix(".json").read_text())["metrics"]["rows"]
+    rows = json.loads(output.with_suffix(".json").read_text())
+    rows = next(iter(rows.values()))["metrics"]["rows"]
     assert [row["items"] for row in rows] == [2, 2, 2, 2]
     shown = capsys.readouterr().out
     assert all(row["work"] in shown for row in rows)
