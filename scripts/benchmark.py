@@ -25,9 +25,15 @@ from benchmarks import model as model_benchmark
 from benchmarks import startup as startup_benchmark
 from benchmarks import training as training_benchmark
 from benchmarks.rembg_rival import install_rembg
-from u2net_hf.utils.console import reported_errors
+from u2net_hf.utils.console import EITHER_SPELLING, reported_errors
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=__doc__,
+    context_settings=EITHER_SPELLING,
+)
 
 Output = Annotated[Path, typer.Option(help="The page; its data are in a JSON file beside it.")]
 Rounds = Annotated[int, typer.Option(min=1, help="How many turns each side has.")]

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from u2net_hf.utils.console import printable, reported_errors
+from u2net_hf.utils.console import printable, run_script
 
 
 def main(
@@ -32,5 +32,4 @@ def main(
 
 
 if __name__ == "__main__":
-    with reported_errors():
-        typer.run(main)
+    run_script(main, __doc__)

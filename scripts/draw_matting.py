@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from u2net_hf.utils.console import printable, reported_errors
+from u2net_hf.utils.console import printable, run_script
 
 HEAD = (100, 0, 330, 180)  # left, top, right, bottom in the photo
 BACKGROUND = "#30a060"
@@ -48,5 +48,4 @@ def main(
 
 
 if __name__ == "__main__":
-    with reported_errors():
-        typer.run(main)
+    run_script(main, __doc__)

@@ -17,7 +17,7 @@ from scipy.spatial import KDTree
 
 from u2net_hf.data.weight_map import weight_map
 from u2net_hf.images.drawing import save_figure
-from u2net_hf.utils.console import reported_errors
+from u2net_hf.utils.console import run_script
 
 
 def main(output: Annotated[Path, typer.Argument(help="The .png file to be written.")]) -> None:
@@ -62,5 +62,4 @@ def _cell_colors(count: int) -> ListedColormap:
 
 
 if __name__ == "__main__":
-    with reported_errors():
-        typer.run(main)
+    run_script(main, __doc__)

@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from u2net_hf.utils.console import printable, reported_errors
+from u2net_hf.utils.console import printable, run_script
 
 SHOWN = 12
 
@@ -36,17 +36,16 @@ def main(
     maps: Annotated[Path | None, typer.Option(help="A folder of maps instead of a model.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the corpora, where they have several.")] = None,
     object_values: Annotated[
-        list[str] | None,
-        typer.Option("--object_values", "--object-values", help="Values of the masks that are object: 15, 129-255."),
+        list[str] | None, typer.Option(help="Values of the masks that are object: 15, 129-255.")
     ] = None,
-    output_dir: Annotated[Path, typer.Option("--output_dir", "--output-dir")] = Path("outputs/evaluation"),
+    output_dir: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("outputs/evaluation"),
     averaging: Annotated[str, typer.Option(help="dataset (the papers) or image (PySODMetrics).")] = "dataset",
     engine: Annotated[str, typer.Option(help="torch, onnxruntime or openvino.")] = "torch",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")] = "float32",
     do_antialias: Annotated[bool | None, typer.Option(help="Smooth images that are made smaller.")] = None,
     do_scale_by_max: Annotated[bool | None, typer.Option(help="Divide images by their maximum.")] = None,
     do_min_max: Annotated[bool, typer.Option(help="Stretch each map to [0, 1], as the authors do.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1)] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 1,
     save_maps: Annotated[Path | None, typer.Option(help="Folder to write the maps to, as 8-bit PNG.")] = None,
 ) -> None:
     """Score a saliency model, or a folder of saliency maps, on one or more corpora."""
@@ -140,5 +139,4 @@ def write_pictures_and_table(scores: list[Any], table: str, output_dir: Path) ->
 
 
 if __name__ == "__main__":
-    with reported_errors():
-        typer.run(main)
+    run_script(main, __doc__)

@@ -29,17 +29,14 @@ from u2net_hf.data.corpora import corpus_splits, load_corpus
 from u2net_hf.hub.cards import dataset_card
 from u2net_hf.hub.publish import publish_dataset
 from u2net_hf.hub.upload import check_account, check_repo_id
-from u2net_hf.utils.console import printable, reported_errors
+from u2net_hf.utils.console import printable, run_script
 from u2net_hf.utils.files import new_folder
 
 FEATURES = Features({"image": Image(mode="RGB"), "mask": Image(mode="L"), "name": Value("string")})
 ROWS_PER_GROUP = 64
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-@app.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python"))
 def main(
     corpus: Annotated[str, typer.Argument(help="Folder, .parquet file or Hub id.")],
     output_dir: Annotated[Path, typer.Argument(help="Folder to be made.")],
@@ -184,5 +181,4 @@ def _check_output(folder: Path, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    with reported_errors():
-        app()
+    run_script(main, __doc__)

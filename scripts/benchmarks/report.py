@@ -24,8 +24,10 @@ median of the time of all cores together. Processors of other classes give other
 has a part of its own.
 """
 CPUINFO = Path("/proc/cpuinfo")
-FEATURES = ("avx2", "avx_vnni", "avx512f", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_bf16", "amx_int8")
-FEATURES += ("asimd", "asimddp", "i8mm", "bf16", "sve")
+FEATURES = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_bf16", "amx_int8"),
+    *("asimd", "asimddp", "i8mm", "bf16", "sve"),
+)
 CLASSES = {
     "AMX": {"amx_tile", "amx_bf16"},
     "AVX-512 with bfloat16": {"avx512f", "avx512_bf16"},

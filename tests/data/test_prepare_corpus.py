@@ -2,6 +2,7 @@ import contextlib
 import importlib.util
 import io
 import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from u2net_hf.data.corpora import corpus_splits, load_corpus
-from u2net_hf.utils.console import reported_errors
+from u2net_hf.utils.console import run_script
 
 pytest_plugins = ["hub_fixtures"]
 
@@ -56,8 +57,13 @@ class Result(NamedTuple):
 def run(script: ModuleType, *arguments: str | Path) -> Result:
     status, out, err = 0, io.StringIO(), io.StringIO()
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), reported_errors():
-            script.app([str(argument) for argument in arguments])
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setattr(sys, "argv", ["prepare_corpus.py", *map(str, arguments)])
+            run_script(script.main, script.__doc__ or "")
     except SystemExit as stopped:
         status = int(stopped.code or 0)
     return Result(status, out.getvalue(), err.getvalue())

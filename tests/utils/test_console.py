@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from run_script import run_script
 from safetensors import SafetensorError
 
+from u2net_hf.cli.app import main
 from u2net_hf.utils.console import printable, reported_errors
 
 
@@ -122,3 +124,28 @@ def test_the_command_prints_no_control_characters(name: str, tmp_path: Path) -> 
     assert ended.returncode == 1
     assert b"\x1b" not in ended.stdout + ended.stderr
     assert rb"\x1b[2J.jpg" in ended.stderr
+
+
+@pytest.mark.parametrize("option", ["--training-data", "--training_data"])
+def test_options_of_the_command_have_two_spellings(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dry").write_text("in the way")
+    command = ["push", "model", str(tmp_path), "me/net", option, "cats", "--dry_run", str(tmp_path / "dry")]
+    monkeypatch.setattr(sys, "argv", ["u2net-hf", *command])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    assert "dry is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--output-dir", "--output_dir"])
+@pytest.mark.parametrize("script", ["evaluate_sod.py", "train_sod.py"])
+def test_options_of_scripts_have_two_spellings(
+    script: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = "--data" if script == "evaluate_sod.py" else "--dataset_name"
+    assert (
+        run_script(script, data, tmp_path / "nowhere", "--maps" if data == "--data" else "--seed", 1, option, "x") == 1
+    )
+    assert "nowhere" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..engines.names import EngineName
-from ..utils.console import printable, reported_errors
+from ..utils.console import EITHER_SPELLING, printable, reported_errors
 from . import push
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings=EITHER_SPELLING,
 )
 
 app.add_typer(push.app, name="push")

@@ -1,4 +1,4 @@
-"""OpenVINO as an engine: the fastest one on CPUs, without torch once the network is exported."""
+"""OpenVINO as an engine: without torch once the network is exported."""
 
 from __future__ import annotations
 

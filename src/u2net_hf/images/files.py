@@ -72,8 +72,8 @@ def open_image(source: str | Path | BinaryIO) -> Image.Image:
 def open_reduced(source: str | Path | BinaryIO, min_size: tuple[int, int]) -> ReducedImage:
     """Read an image file as [`open_image`] does, a large JPEG at a half, a quarter or an eighth of its size.
 
-    libjpeg then computes that many fewer pixels: 12 million at half their size take half the time. Its filter is not
-    quite Pillow's, so that what is made of the image differs a little.
+    libjpeg then computes only those pixels. Its filter is not quite Pillow's, so what is made of the image differs a
+    little.
 
     Args:
         source: As for [`open_image`].

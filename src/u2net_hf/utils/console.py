@@ -6,10 +6,12 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 DEBUG_OPTION = "--debug"
+# For typer: options may be spelled --like-this, and --like_this as in the examples of transformers and accelerate.
+EITHER_SPELLING = {"token_normalize_func": lambda name: name.replace("_", "-")}
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # What Python itself raises where code is wrong. All else tells of input: files, the network, options, memory.
 _BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, SystemError, TypeError)
@@ -33,6 +35,23 @@ def reported_errors() -> Iterator[None]:
             print(*map(printable, traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
         print(error_line(error), file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def run_script(main: Callable[..., None], description: str) -> None:
+    """Run the function of a script with the arguments of the command line, as `typer.run` would, and report errors.
+
+    Args:
+        main: The function.
+        description: For `--help`, the docstring of the script.
+    """
+    import typer
+
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    # "\b" keeps the line breaks of the indented example lines.
+    text = re.sub(r"\n\n(?=    )", "\n\n\b\n", description)
+    app.command(context_settings=EITHER_SPELLING, help=text)(main)
+    with reported_errors():
+        app()
 
 
 def error_line(error: Exception) -> str:

@@ -19,9 +19,8 @@ def keep_freed_memory() -> bool:
     """Make glibc's malloc keep freed blocks of up to 32 MiB for this process.
 
     By default it gives large blocks back to the system as soon as they are free, and the system clears each page
-    again before the next layer may write to it: 10 to 30 percent of a forward pass on a CPU. The process then keeps
-    its peak memory until it ends, so this is for commands, and a library should leave it alone. It lasts until the
-    process ends.
+    again before the next layer may write to it, which is a noticeable part of a forward pass on a CPU. With this the
+    process keeps its peak memory until it ends, so it is for commands; a library should leave it alone.
 
     Returns:
         Whether it was done: only on Linux with glibc.
@@ -42,9 +41,9 @@ VARIABLE = "OMP_WAIT_POLICY"
 def set_passive_wait_policy() -> bool:
     """Let torch's threads sleep, not spin, while they wait for each other; call it before torch is imported.
 
-    OpenMP's threads spin for milliseconds at the end of each layer. Where other work wants the cores at that time (the
-    decoding and encoding of a folder's photos, other processes) they keep the very thread that they wait for from
-    running: on two busy cores a network took three times as long. A user's own `OMP_WAIT_POLICY` stays.
+    OpenMP's threads spin at the end of each layer. Where other work wants the cores at that time (the decoding and
+    encoding of a folder's photos, other processes), they keep the very thread that they are waiting for from running.
+    A user's own `OMP_WAIT_POLICY` stays.
 
     Returns:
         Whether it takes effect: false if torch was there already.

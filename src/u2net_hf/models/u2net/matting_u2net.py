@@ -33,8 +33,7 @@ def refine_alpha(
     """Refine a soft map to the alpha of the photo, and estimate the colors of the object without its background.
 
     The alpha is solved at no more than `max_size` pixels a side and enlarged bilinearly; the colors are estimated at
-    full size. A photo of 12 million pixels takes about 9 seconds on two CPU cores, one of 600 by 400 about 1.5; the
-    first call of a process 2 more.
+    full size. That takes seconds on a CPU, and the first call of a process a few more, to compile pymatting.
 
     Args:
         image: The photo, of mode "RGB" and size (W, H).

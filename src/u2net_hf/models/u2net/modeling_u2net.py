@@ -266,8 +266,8 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
         """A copy of this network for inference only: the same maps, faster.
 
         Args:
-            dtype: Of weights and activations; by default that of this network. bfloat16 is about twice as fast as
-                float32 on CPUs that have instructions for it, and slower on others.
+            dtype: Of weights and activations; by default that of this network. bfloat16 is faster than float32 on CPUs
+                that have instructions for it, and slower on others.
 
         Returns:
             A plain `torch.nn.Module` from `(batch_size, num_channels, height, width)` to logits of the shape
