@@ -1,8 +1,10 @@
 """Style, types, the floors of the house and the declared dependencies are part of the tests."""
 
+import ast
 import configparser
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,13 @@ def test_what_is_imported_is_declared(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("\n".join(sorted(lines)))
     options = ("--requirements-files", str(tmp_path / "requirements.txt"), "--known-first-party", "u2net_hf")
     run("-m", "deptry", "src", "scripts", *options, "--per-rule-ignores", NOT_IMPORTED)
+
+
+def test_no_two_classes_share_a_name() -> None:
+    names = Counter(
+        node.name
+        for path in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, count in names.items() if count > 1] == []

@@ -12,7 +12,17 @@ from drawn_cells import EMPTY, MEMBRANES, ONE, PAIRS, boxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from u2net_hf.cell_metrics import MEMBRANE_MEASURES, OBJECT_MEASURES, CellMetrics, Pair, ap, pq, precision, seg, v_rand
+from u2net_hf.cell_metrics import (
+    MEMBRANE_MEASURES,
+    OBJECT_MEASURES,
+    CellMetrics,
+    LabelPair,
+    ap,
+    pq,
+    precision,
+    seg,
+    v_rand,
+)
 from u2net_hf.cell_metrics import accumulator as module
 
 PREDICTIONS, REFERENCES = (list(arrays) for arrays in zip(*PAIRS.values(), strict=True))
@@ -27,7 +37,7 @@ def score(predictions: Any, references: Any, measures: Any = None, **kwargs: Any
 
 def test_averages_of_the_images() -> None:
     result = score(PREDICTIONS, REFERENCES, averaging="image", return_curves=True)
-    pairs = [Pair(*arrays) for arrays in PAIRS.values()]
+    pairs = [LabelPair(*arrays) for arrays in PAIRS.values()]
     curve = np.mean([ap(pair).value for pair in pairs], axis=0)
     np.testing.assert_allclose(result["ap_curve"], curve, atol=1e-15)
     assert result["ap50"] == pytest.approx(curve[0])
@@ -101,7 +111,7 @@ def test_nothing_is_ever_nan(averaging: str) -> None:
 def test_the_best_threshold_is_that_of_the_mean() -> None:
     """As in the challenge: one threshold for all images, not the best of each."""
     result = score(SOFT, TRUE, MEMBRANE_MEASURES, return_curves=True)
-    curves = np.array([v_rand(Pair(soft, true)).value for soft, true in MEMBRANES])
+    curves = np.array([v_rand(LabelPair(soft, true)).value for soft, true in MEMBRANES])
     np.testing.assert_allclose(result["v_rand_curve"], curves.mean(axis=0), atol=1e-15)
     assert result["v_rand"] == pytest.approx(curves.mean(axis=0).max())
     assert result["v_rand"] < curves.max(axis=1).mean()
@@ -167,7 +177,7 @@ def test_pickle_and_reset() -> None:
 
 
 def test_only_what_is_asked_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(pair: Pair) -> Any:
+    def refuse(pair: LabelPair) -> Any:
         raise AssertionError("not asked for")
 
     for name in set(module._STATISTICS) - {"ap", "aji"}:

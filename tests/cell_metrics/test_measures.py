@@ -9,7 +9,7 @@ from drawn_cells import EMPTY, ONE, PAIRS, Labels, boxes
 
 from u2net_hf.cell_metrics import (
     IOU_THRESHOLDS,
-    Pair,
+    LabelPair,
     absolute_count_error,
     aji,
     ap,
@@ -62,7 +62,7 @@ def ratio(numerator: Fraction | int, denominator: Fraction | int, otherwise: flo
 
 @pairs
 def test_matching_is_the_best_assignment(prediction: Labels, reference: Labels) -> None:
-    them, pair = objects(prediction, reference), Pair(prediction, reference)
+    them, pair = objects(prediction, reference), LabelPair(prediction, reference)
     predicted, true = len(them.predicted), len(them.true)
     nothing = float(predicted + true == 0)
     for index, twentieths in enumerate(range(10, 20)):
@@ -76,7 +76,7 @@ def test_matching_is_the_best_assignment(prediction: Labels, reference: Labels) 
 
 @pairs
 def test_panoptic_quality(prediction: Labels, reference: Labels) -> None:
-    them, pair = objects(prediction, reference), Pair(prediction, reference)
+    them, pair = objects(prediction, reference), LabelPair(prediction, reference)
     matched, total = most_matches(them, Fraction(1, 2))
     wrong = len(them.predicted) + len(them.true) - 2 * matched
     assert pq(pair).value == pytest.approx(ratio(total, matched + Fraction(wrong, 2), 1), abs=1e-15)
@@ -98,7 +98,7 @@ def test_aji_is_algorithm_1(prediction: Labels, reference: Labels) -> None:
         union += len(true | them.predicted[best])
         used.add(best)
     union += sum(len(predicted) for index, predicted in enumerate(them.predicted) if index not in used)
-    assert aji(Pair(prediction, reference)).value == ratio(intersection, union, 1)
+    assert aji(LabelPair(prediction, reference)).value == ratio(intersection, union, 1)
 
 
 @pairs
@@ -112,12 +112,12 @@ def test_seg_of_the_cell_tracking_challenge(prediction: Labels, reference: Label
         for true in them.true
     ]
     expected = ratio(sum(scores, Fraction(0)), len(them.true), float(not them.predicted))
-    assert seg(Pair(prediction, reference)).value == pytest.approx(expected, abs=1e-15)
+    assert seg(LabelPair(prediction, reference)).value == pytest.approx(expected, abs=1e-15)
 
 
 @pairs
 def test_counts(prediction: Labels, reference: Labels) -> None:
-    them, pair = objects(prediction, reference), Pair(prediction, reference)
+    them, pair = objects(prediction, reference), LabelPair(prediction, reference)
     difference = len(them.predicted) - len(them.true)
     assert count_error(pair).value == difference
     assert absolute_count_error(pair).value == abs(difference)
@@ -128,7 +128,7 @@ def test_by_hand() -> None:
     """Two cells of 4x5; one is found shifted by one row (IoU 16/24), the other in two halves (8 and 12 pixels)."""
     reference = boxes(12, 12, (0, 0, 5, 4), (6, 5, 11, 9))
     prediction = boxes(12, 12, (1, 0, 6, 4), (6, 5, 8, 9), (8, 5, 11, 9))
-    pair = Pair(prediction, reference)
+    pair = LabelPair(prediction, reference)
     found = [threshold < 2 / 3 for threshold in IOU_THRESHOLDS]  # .5 ... .65
     assert sum(found) == 4
     # At .5 the half of 12/20 is a match too (.6).
@@ -141,7 +141,7 @@ def test_by_hand() -> None:
 
 
 def test_an_iou_equal_to_the_threshold_is_no_match() -> None:
-    pair = Pair(*PAIRS["exactly half"])
+    pair = LabelPair(*PAIRS["exactly half"])
     assert ap(pair).value[0] == sq(pair).value == seg(pair).value == 0
     assert aji(pair).value == 0.5
 
@@ -151,17 +151,17 @@ def test_thresholds_are_compared_as_whole_numbers() -> None:
     reference = np.ones((4, 5), int)
     prediction = reference.copy()
     prediction[0, 0] = 0
-    assert ap(Pair(prediction, reference)).value.tolist() == [1] * 9 + [0]
+    assert ap(LabelPair(prediction, reference)).value.tolist() == [1] * 9 + [0]
 
 
 def test_edges() -> None:
     scores = (ap, precision, recall, f1, pq, sq, aji, seg)
     for score in scores:
-        assert np.all(score(Pair(EMPTY, EMPTY)).value == 1), score.__name__
-        assert np.all(score(Pair(ONE, EMPTY)).value == 0), score.__name__
-        assert np.all(score(Pair(EMPTY, ONE)).value == 0), score.__name__
-    assert relative_count_error(Pair(EMPTY, EMPTY)).value == 0
-    assert relative_count_error(Pair(ONE, EMPTY)).value == relative_count_error(Pair(EMPTY, ONE)).value == 1
+        assert np.all(score(LabelPair(EMPTY, EMPTY)).value == 1), score.__name__
+        assert np.all(score(LabelPair(ONE, EMPTY)).value == 0), score.__name__
+        assert np.all(score(LabelPair(EMPTY, ONE)).value == 0), score.__name__
+    assert relative_count_error(LabelPair(EMPTY, EMPTY)).value == 0
+    assert relative_count_error(LabelPair(ONE, EMPTY)).value == relative_count_error(LabelPair(EMPTY, ONE)).value == 1
 
 
 def test_labels_may_be_renamed() -> None:
@@ -169,5 +169,5 @@ def test_labels_may_be_renamed() -> None:
     renamed = np.where(reference > 0, 10**12 - 7 * reference.astype(np.int64), 0)
     for measure in (ap, pq, seg, sq):
         np.testing.assert_array_equal(
-            measure(Pair(prediction, renamed)).value, measure(Pair(prediction, reference)).value
+            measure(LabelPair(prediction, renamed)).value, measure(LabelPair(prediction, reference)).value
         )

@@ -12,7 +12,7 @@ from skimage.metrics import adapted_rand_error, variation_of_information
 
 from u2net_hf.cell_metrics import (
     THRESHOLDS,
-    Pair,
+    LabelPair,
     Ratio,
     pixel_error,
     pixel_f,
@@ -47,7 +47,7 @@ def test_v_rand_by_pairs_of_pixels(prediction: Labels, reference: Labels) -> Non
     together = [(a[0] == b[0], a[1] == b[1]) for a in pixels for b in pixels]
     both = sum(s and t for s, t in together)
     total = sum(s for s, _ in together) + sum(t for _, t in together)
-    assert single(v_rand(Pair(prediction, reference))) == (2 * both / total if total else 1)
+    assert single(v_rand(LabelPair(prediction, reference))) == (2 * both / total if total else 1)
 
 
 @all_pairs
@@ -59,14 +59,14 @@ def test_v_info_by_entropies(prediction: Labels, reference: Labels) -> None:
 
     segments, cells = entropy([s for s, _ in pixels]), entropy([t for _, t in pixels])
     expected = 2 * (segments + cells - entropy(pixels)) / (segments + cells) if segments + cells else 1
-    assert single(v_info(Pair(prediction, reference))) == pytest.approx(expected, abs=1e-12)
+    assert single(v_info(LabelPair(prediction, reference))) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_scikit_image(seed: int) -> None:
     """Its measures, told of pixels outside of segments; its Rand error has no pairs of a pixel with itself."""
     prediction, reference = PAIRS[f"noise {seed}"]
-    pair = Pair(prediction, reference)
+    pair = LabelPair(prediction, reference)
     true, segments = label(reference, connectivity=1), label(prediction, connectivity=1)
     outside = segments == 0
     segments[outside] = segments.max() + 1 + np.arange(np.count_nonzero(outside))
@@ -92,7 +92,7 @@ def test_by_hand() -> None:
     """Two cells of ten pixels that the prediction merges, and one that it misses by a half."""
     reference = boxes(5, 13, (0, 0, 5, 2), (0, 3, 5, 5), (0, 6, 5, 8))
     prediction = boxes(5, 13, (0, 0, 5, 5), (0, 6, 5, 7))
-    pair = Pair(prediction, reference)
+    pair = LabelPair(prediction, reference)
     assert single(v_rand(pair)) == 2 * (100 + 100 + 25 + 5) / (400 + 25 + 5 + 300)
     both = 2 / 3 * math.log(3) + 1 / 6 * math.log(6) + 1 / 6 * math.log(30)
     segments = 2 / 3 * math.log(3 / 2) + 1 / 6 * math.log(6) + 1 / 6 * math.log(30)
@@ -104,23 +104,23 @@ def test_by_hand() -> None:
 def test_edges() -> None:
     empty, full, other = np.zeros((4, 6), int), np.ones((4, 6), int), boxes(4, 6, (0, 0, 4, 3), (0, 3, 4, 6))
     for measure in (v_rand, v_info, v_rand_thinned, v_info_thinned, pixel_f):
-        assert single(measure(Pair(full, full))) == 1
-        assert single(measure(Pair(empty, empty))) == 1
+        assert single(measure(LabelPair(full, full))) == 1
+        assert single(measure(LabelPair(empty, empty))) == 1
     for measure in (v_rand, v_info):
-        assert single(measure(Pair(full, empty))) == 1  # nothing to compare
-    assert single(v_info(Pair(full, other))) == 0  # one segment says nothing
-    assert single(pixel_f(Pair(full, empty))) == single(pixel_f(Pair(empty, full))) == 0
-    assert single(pixel_error(Pair(empty, empty))) == 0
+        assert single(measure(LabelPair(full, empty))) == 1  # nothing to compare
+    assert single(v_info(LabelPair(full, other))) == 0  # one segment says nothing
+    assert single(pixel_f(LabelPair(full, empty))) == single(pixel_f(LabelPair(empty, full))) == 0
+    assert single(pixel_error(LabelPair(empty, empty))) == 0
 
 
 @pytest.mark.parametrize("soft", range(len(MEMBRANES)))
 def test_probabilities_are_cut_above_each_threshold(soft: int) -> None:
     probability, true = MEMBRANES[soft]
     for measure in (pixel_error, pixel_f, v_rand, v_info, v_rand_thinned, v_info_thinned):
-        values = measure(Pair(probability, true)).value
+        values = measure(LabelPair(probability, true)).value
         assert len(values) == len(THRESHOLDS) == 10
         for threshold, value in zip(THRESHOLDS, values, strict=True):
-            assert value == single(measure(Pair(probability > threshold, true)))
+            assert value == single(measure(LabelPair(probability > threshold, true)))
 
 
 def test_masks_and_labels() -> None:
@@ -128,13 +128,13 @@ def test_masks_and_labels() -> None:
     probability, true = MEMBRANES[0]
     predicted = probability > 0.5
     numbered = label(true, connectivity=1)
-    expected = single(v_rand(Pair(predicted, true)))
+    expected = single(v_rand(LabelPair(predicted, true)))
     assert expected < 1
     for reference in (numbered, true.astype(np.uint8) * np.uint8(255), numbered.astype(">u2")):
-        assert single(v_rand(Pair(predicted.astype(np.uint8), reference))) == expected
+        assert single(v_rand(LabelPair(predicted.astype(np.uint8), reference))) == expected
     touching = boxes(4, 6, (0, 0, 4, 3), (0, 3, 4, 6))
-    assert single(v_rand(Pair(touching, touching))) == 1
-    assert single(v_rand(Pair(touching > 0, touching))) == 2 * 288 / (576 + 288)
+    assert single(v_rand(LabelPair(touching, touching))) == 1
+    assert single(v_rand(LabelPair(touching > 0, touching))) == 2 * 288 / (576 + 288)
 
 
 def widen(true: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
@@ -146,18 +146,18 @@ def widen(true: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
 def test_thinning_forgives_wide_membranes_and_nothing_else() -> None:
     true = boxes(30, 31, (0, 0, 30, 15), (0, 16, 30, 31)) > 0
     wide = widen(true, 3)
-    assert single(v_rand(Pair(wide, true))) < 0.9
-    assert single(v_rand_thinned(Pair(wide, true))) == single(v_info_thinned(Pair(wide, true))) == 1
+    assert single(v_rand(LabelPair(wide, true))) < 0.9
+    assert single(v_rand_thinned(LabelPair(wide, true))) == single(v_info_thinned(LabelPair(wide, true))) == 1
     merged = true.copy()
     merged[10:12, 15] = True
-    assert single(v_rand_thinned(Pair(merged, true))) == single(v_rand(Pair(merged, true))) < 0.7
+    assert single(v_rand_thinned(LabelPair(merged, true))) == single(v_rand(LabelPair(merged, true))) < 0.7
 
 
 def test_thinned_lines_are_of_one_pixel() -> None:
     """Cells between membranes of seven pixels grow to the middle; the crossing may fall to one of them."""
     true = np.ones((41, 41), bool)
     true[20] = true[:, 20] = False
-    (overlaps,) = Pair(widen(true, 3), true).thinned_overlaps
+    (overlaps,) = LabelPair(widen(true, 3), true).thinned_overlaps
     assert overlaps.objects == (4, 4)
     assert overlaps.areas.tolist() == [400] * 4
     assert overlaps.prediction_areas.sum() <= 1601

@@ -10,7 +10,7 @@ import torch
 from drawn_cells import MEMBRANES, PAIRS
 from PIL import Image
 
-from u2net_hf.cell_metrics import OBJECT_MEASURES, CellMetrics, Pair
+from u2net_hf.cell_metrics import OBJECT_MEASURES, CellMetrics, LabelPair
 from u2net_hf.cell_metrics.pair import count_overlaps
 
 PREDICTION, REFERENCE = PAIRS["noise 5"]
@@ -52,11 +52,11 @@ def test_every_layout_and_type(convert: Callable[[np.ndarray], Any]) -> None:
 
 def test_huge_labels_take_no_memory() -> None:
     big = np.where(REFERENCE > 0, np.uint64(2**63) + REFERENCE.astype(np.uint64), np.uint64(0))
-    assert Pair(PREDICTION, big).overlaps.objects == Pair(PREDICTION, REFERENCE).overlaps.objects
+    assert LabelPair(PREDICTION, big).overlaps.objects == LabelPair(PREDICTION, REFERENCE).overlaps.objects
 
 
 def test_overlaps() -> None:
-    pair = Pair(PREDICTION, REFERENCE)
+    pair = LabelPair(PREDICTION, REFERENCE)
     overlaps = pair.overlaps
     table = np.zeros((overlaps.reference_areas.size, overlaps.prediction_areas.size), int)
     table[overlaps.rows, overlaps.columns] = overlaps.areas
@@ -86,15 +86,15 @@ def test_overlaps() -> None:
 )
 def test_refused(prediction: Any, reference: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
-        Pair(prediction, reference)
+        LabelPair(prediction, reference)
 
 
 def test_objects_need_label_maps() -> None:
     probability, true = MEMBRANES[0]
     with pytest.raises(TypeError, match="the prediction must be a label map of integers, got float32"):
-        _ = Pair(probability, true.astype(int)).overlaps
+        _ = LabelPair(probability, true.astype(int)).overlaps
     with pytest.raises(TypeError, match=r"the reference must be a label map of integers, got bool; .*ndimage.label"):
-        _ = Pair(PREDICTION, REFERENCE > 0).overlaps
+        _ = LabelPair(PREDICTION, REFERENCE > 0).overlaps
 
 
 @pytest.mark.parametrize("shape", [(9, 8, 3), (9, 8, 4), (2, 1, 9, 8), (9,)])

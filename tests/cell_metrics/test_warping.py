@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from u2net_hf.cell_metrics import Pair, warp, warping_error
+from u2net_hf.cell_metrics import LabelPair, warp, warping_error
 from u2net_hf.cell_metrics.warping import _NEIGHBORS, simple_points
 
 EIGHT = np.ones((3, 3), int)
@@ -92,7 +92,7 @@ def two_cells() -> Mask:
 def test_a_moved_border_is_free() -> None:
     target = np.zeros((10, 15), bool)
     target[1:9, 1:6] = target[3:7, 7:15] = True
-    assert warping_error(Pair(target, two_cells())).value.max() == 0
+    assert warping_error(LabelPair(target, two_cells())).value.max() == 0
 
 
 @pytest.mark.parametrize(
@@ -106,21 +106,21 @@ def test_a_moved_border_is_free() -> None:
 def test_topology_costs_pixels(change: tuple[slice, slice], pixels: int) -> None:
     target = two_cells()
     target[change] = True
-    assert warping_error(Pair(target, two_cells())).value[0] * target.size == pixels
+    assert warping_error(LabelPair(target, two_cells())).value[0] * target.size == pixels
 
 
 def test_deleted_cells_and_holes() -> None:
     mask = two_cells()
     one = mask.copy()
     one[:, 8:] = False
-    assert warping_error(Pair(one, mask)).value[0] * mask.size == 1  # the last pixel of the lost cell stays
+    assert warping_error(LabelPair(one, mask)).value[0] * mask.size == 1  # the last pixel of the lost cell stays
     holed = mask.copy()
     holed[4, 3] = False
-    assert warping_error(Pair(holed, mask)).value[0] * mask.size == 1
-    assert warping_error(Pair(mask, holed)).value[0] * mask.size == 1
+    assert warping_error(LabelPair(holed, mask)).value[0] * mask.size == 1
+    assert warping_error(LabelPair(mask, holed)).value[0] * mask.size == 1
     nothing = np.zeros_like(mask)
-    assert warping_error(Pair(nothing, nothing)).value.max() == 0
-    assert warping_error(Pair(mask, nothing)).value[0] * mask.size == 72  # no simple point to begin with
+    assert warping_error(LabelPair(nothing, nothing)).value.max() == 0
+    assert warping_error(LabelPair(mask, nothing)).value[0] * mask.size == 72  # no simple point to begin with
 
 
 def test_thresholds_order_the_changes() -> None:
@@ -132,5 +132,5 @@ def test_thresholds_order_the_changes() -> None:
         np.count_nonzero(slow_warp(mask, probability > t, abs(probability - t)) != (probability > t))
         for t in (0.0, 0.3, 0.8)
     ]
-    values = warping_error(Pair(probability, mask)).value * mask.size
+    values = warping_error(LabelPair(probability, mask)).value * mask.size
     np.testing.assert_allclose(values[[0, 3, 8]], wrong)

@@ -164,7 +164,7 @@ def test_without_the_package_all_is_bit_equal(connected_hub: Hub, photo: Path, t
 
 @pytest.mark.parametrize("make", [u2net, unet])
 def test_a_published_folder_is_lean(tmp_path: Path, make: Callable) -> None:
-    """Little to trust: few files, and nothing optimised in them."""
+    """Little to trust: few files, and nothing optimized in them."""
     model, processor = make()
     pipeline("background-removal", model=model, image_processor=processor).save_pretrained(tmp_path)
     files = sorted(tmp_path.glob("*.py"))

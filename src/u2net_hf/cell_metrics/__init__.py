@@ -27,7 +27,7 @@ from .membranes import (
     v_rand_thinned,
     warping_error,
 )
-from .pair import THRESHOLDS, Pair
+from .pair import THRESHOLDS, LabelPair
 from .warping import warp
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ __all__ = [
     "THRESHOLDS",
     "CellMetric",
     "CellMetrics",
-    "Pair",
+    "LabelPair",
     "Ratio",
     "absolute_count_error",
     "aji",

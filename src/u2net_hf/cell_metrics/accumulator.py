@@ -22,7 +22,7 @@ from .measures import (
     sq,
 )
 from .membranes import pixel_error, pixel_f, v_info, v_info_thinned, v_rand, v_rand_thinned, warping_error
-from .pair import Pair, to_array
+from .pair import LabelPair, to_array
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ def _itself(values: Values) -> float:
     return values.item()
 
 
-_CURVES: dict[str, Callable[[Pair], Ratio]] = {  # ten values each, one for each threshold
+_CURVES: dict[str, Callable[[LabelPair], Ratio]] = {  # ten values each, one for each threshold
     function.__name__: function
     for function in (
         *(ap, precision, recall, f1),
@@ -56,7 +56,7 @@ _CURVES: dict[str, Callable[[Pair], Ratio]] = {  # ten values each, one for each
     )
 }
 
-_STATISTICS: dict[str, Callable[[Pair], Ratio]] = _CURVES | {
+_STATISTICS: dict[str, Callable[[LabelPair], Ratio]] = _CURVES | {
     function.__name__: function
     for function in (sq, pq, aji, seg, count_error, absolute_count_error, relative_count_error)
 }
@@ -156,13 +156,13 @@ class CellMetrics:
         rows = np.empty((len(pairs[0]), self.sums.shape[1]))
         for index, images in enumerate(zip(*pairs, strict=True)):
             try:
-                rows[index] = self._row(Pair(*images))
+                rows[index] = self._row(LabelPair(*images))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"pair {index} of {len(rows)}: {error}") from error
         coarse, fine = _split(rows)
         self.sums += coarse.sum(axis=0), fine.sum(axis=0)
 
-    def _row(self, pair: Pair) -> NDArray[np.float64]:
+    def _row(self, pair: LabelPair) -> NDArray[np.float64]:
         ratios = [_STATISTICS[name](pair) for name in self._slices]
         parts = [np.ravel(part) for ratio in ratios for part in (ratio.numerator, ratio.denominator, ratio.value)]
         return np.concatenate([[1], *parts])

@@ -9,10 +9,10 @@ import evaluate
 from .accumulator import MEMBRANE_MEASURES, OBJECT_MEASURES, CellMetrics
 from .measures import aji
 from .membranes import v_rand
-from .pair import Pair
+from .pair import LabelPair
 from .warping import warp
 
-__all__ = ["CellMetric", "Pair", "aji", "v_rand", "warp"]
+__all__ = ["CellMetric", "LabelPair", "aji", "v_rand", "warp"]
 
 _DESCRIPTION = """\
 The measures of segmented cells and nuclei. Object by object, from label maps: TP / (TP + FP + FN) at the IoU

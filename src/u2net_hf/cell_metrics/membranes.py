@@ -21,17 +21,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .measures import Ratio
-from .pair import THRESHOLDS, Overlaps, Pair
+from .pair import THRESHOLDS, LabelPair, Overlaps
 from .warping import warp
 
 
-def pixel_error(pair: Pair) -> Ratio:
+def pixel_error(pair: LabelPair) -> Ratio:
     """Share of the pixels on which mask and reference differ, at each threshold, in [0, 1]."""
     wrong = [np.count_nonzero(mask != (pair.reference > 0)) for mask in pair.masks]
     return Ratio(_at_each(wrong), np.full(len(THRESHOLDS), pair.size))
 
 
-def pixel_f(pair: Pair) -> Ratio:
+def pixel_f(pair: LabelPair) -> Ratio:
     """F-score of the pixels of cells, at each threshold: 1 less it is what the leader board calls pixel error."""
     true = pair.reference > 0
     both = [np.count_nonzero(mask & true) for mask in pair.masks]
@@ -39,7 +39,7 @@ def pixel_f(pair: Pair) -> Ratio:
     return Ratio(2 * _at_each(both), _at_each(either))
 
 
-def v_rand(pair: Pair) -> Ratio:
+def v_rand(pair: LabelPair) -> Ratio:
     """Foreground-restricted Rand F-score at each threshold, in [0, 1].
 
     sum p_ij² / (sum s_i² / 2 + sum t_j² / 2), p_ij being the share of pixels in segment i and true cell j.
@@ -47,7 +47,7 @@ def v_rand(pair: Pair) -> Ratio:
     return _scores(rand_score, pair.cell_overlaps)
 
 
-def v_info(pair: Pair) -> Ratio:
+def v_info(pair: LabelPair) -> Ratio:
     """Foreground-restricted information-theoretic F-score at each threshold, in [0, 1].
 
     I(S; T) / (H(S) / 2 + H(T) / 2) of segments and true cells.
@@ -55,17 +55,17 @@ def v_info(pair: Pair) -> Ratio:
     return _scores(information_score, pair.cell_overlaps)
 
 
-def v_rand_thinned(pair: Pair) -> Ratio:
+def v_rand_thinned(pair: LabelPair) -> Ratio:
     """`v_rand` after thinning: the order of the challenge's second leader board."""
     return _scores(rand_score, pair.thinned_overlaps)
 
 
-def v_info_thinned(pair: Pair) -> Ratio:
+def v_info_thinned(pair: LabelPair) -> Ratio:
     """`v_info` after thinning."""
     return _scores(information_score, pair.thinned_overlaps)
 
 
-def warping_error(pair: Pair) -> Ratio:
+def warping_error(pair: LabelPair) -> Ratio:
     """Share of the pixels that still differ after the reference was warped to the mask, at each threshold, in [0, 1].
 
     What shifts a border is free, what merges, splits, adds or deletes a cell or a hole is not (Jain et al., Boundary

@@ -40,7 +40,7 @@ class Overlaps(NamedTuple):
         return self.reference_areas.size, self.prediction_areas.size
 
 
-class Pair:
+class LabelPair:
     """A prediction and its reference of the same size.
 
     Both may be numpy arrays of any memory layout, torch tensors (of any device), PIL images or nested lists.

@@ -77,15 +77,15 @@ class TrainingArguments:
     mixed_precision: Literal["no", "fp16", "bf16"] | None = option(
         None, "Default: what `accelerate` is configured to."
     )
-    channels_last: bool = option(False, "Memory layout that convolutions are faster with, most of all in bf16.")
+    channels_last: bool = option(False, "Memory layout in which convolutions are faster, especially in bf16.")
     gradient_checkpointing: bool = option(False, "Compute activations again in the backward pass to save memory.")
     sync_batchnorm: bool = option(False, "BatchNorm over the batches of all processes together (GPUs only).")
 
     seed: int = option(0, "Seed of the weights, the order of the data, its transforms and dropout.")
     logging_steps: int = option(10, "Steps between two lines of the log.")
-    validation_steps: int = option(500, "Steps between two validations; there is one at the end in any case.")
-    checkpointing_steps: int = option(500, "Steps between two checkpoints; there is one at the end in any case.")
-    checkpoints_total_limit: int | None = option(None, "Keep only so many checkpoints, the latest ones.")
+    validation_steps: int = option(500, "Steps between two validations; there is always one at the end.")
+    checkpointing_steps: int = option(500, "Steps between two checkpoints; there is always one at the end.")
+    checkpoints_total_limit: int | None = option(None, "Keep only this many checkpoints, the latest ones.")
     resume_from_checkpoint: str | None = option(
         None, "Checkpoint to go on from: a folder, or 'latest' (which starts anew if there is none yet)."
     )
