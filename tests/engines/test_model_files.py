@@ -151,6 +151,9 @@ def test_weights_of_a_wrong_shape_are_named(copied: Path) -> None:
         U2NetConfig.small(out_channels=4, num_channels=1),
         tiny_u2net_config(),
         tiny_u2net_config(use_batch_norm=False, out_channels=3),
+        U2NetConfig.isnet(),
+        tiny_u2net_config(stem_channels=4),
+        tiny_u2net_config(fuse_side_maps=False),
     ],
 )
 def test_the_shapes_are_those_of_the_network(config: U2NetConfig) -> None:

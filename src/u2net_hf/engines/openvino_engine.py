@@ -33,7 +33,9 @@ class OpenVinoEngine(PixelEngine):
 
     def __init__(self, path: Path, input_options: InputOptions, dtype: str) -> None:
         super().__init__(input_options, dtype)
-        self.core, self.path = openvino.Core(), path
+        self.core = openvino.Core()
+        if dtype == "bfloat16" and "BF16" not in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ValueError("this processor does not compute in bfloat16: choose float32 or int8")
         with reading(path):
             self.graph = self.core.read_model(path)
         inputs, outputs = (

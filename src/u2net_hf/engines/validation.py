@@ -60,6 +60,9 @@ def weight_shapes(config: Mapping[str, Any]) -> Shapes:
     encoder, decoder = config["encoder_stages"], config["decoder_stages"]
     has_batch_norm, labels = config.get("use_batch_norm", True), config.get("out_channels", 1)
     channels, outputs = config.get("num_channels", 3), []
+    if stem := config.get("stem_channels"):
+        shapes |= _convolution_shapes("conv_in", channels, stem)
+        channels = stem
     for number, stage in enumerate(encoder, start=1):
         shapes |= _block_shapes(f"stage{number}", channels, stage, has_batch_norm)
         channels = stage[2]
@@ -71,7 +74,9 @@ def weight_shapes(config: Mapping[str, Any]) -> Shapes:
         sides.insert(0, channels)
     for number, channels in enumerate(sides, start=1):
         shapes |= _convolution_shapes(f"side{number}", channels, labels)
-    return shapes | _convolution_shapes("outconv", len(sides) * labels, labels, kernel=1)
+    if config.get("fuse_side_maps", True):
+        shapes |= _convolution_shapes("outconv", len(sides) * labels, labels, kernel=1)
+    return shapes
 
 
 def _block_shapes(name: str, channels: int, stage: Sequence[str | int], has_batch_norm: bool) -> Shapes:

@@ -182,6 +182,7 @@ def read_onnx(source: Path) -> tuple[dict[str, torch.Tensor], set[str], dict[str
     for image in content.graph.input:
         if image.name not in graph.constants:
             graph.sources[image.name] = FROM_IMAGE
+    _check_connections(content.graph)
     for node in _in_order(content.graph.node):
         graph.visit(node)
 
@@ -197,6 +198,19 @@ def read_onnx(source: Path) -> tuple[dict[str, torch.Tensor], set[str], dict[str
         state_dict[f"{name}.weight"] = torch.tensor(convolution.weight, dtype=torch.float32)
         state_dict[f"{name}.bias"] = torch.tensor(convolution.bias, dtype=torch.float32)
     return state_dict, dilated_stages, {name: convolution.dilation for name, convolution in named.items()}
+
+
+def _check_connections(graph: onnx.GraphProto) -> None:
+    """Check that whatever is used is there: a graph without its last convolution would be that of another network."""
+    there = {"", *(value.name for value in (*graph.input, *graph.initializer))}
+    there.update(name for node in graph.node for name in node.output)
+    for node in graph.node:
+        for name in node.input:
+            if name not in there:
+                raise ValueError(f"The ONNX node {_label(node)} is fed by {name!r}, which nothing makes.")
+    for value in graph.output:
+        if value.name not in there:
+            raise ValueError(f"Nothing makes the output {value.name!r} of the ONNX graph.")
 
 
 def _in_order(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
