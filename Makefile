@@ -5,9 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
-LIBRARIES := tests/models tests/weights tests/engines tests/images tests/data tests/sod_metrics tests/removal/test_removal.py
 
-.PHONY: demo test coverage test-torchvision test-oldest style clean
+.PHONY: demo test coverage test-torchvision style clean
 
 demo: .venv/installed  ## cut the object out of a photo
 	$(BIN)/u2net-hf remove hub_cards/space/coffee.jpg -o outputs/coffee.png --overwrite
@@ -22,16 +21,13 @@ coverage: .venv/installed-test  ## the same, and which lines no test runs
 test-torchvision: .venv-torchvision/installed  ## the image processors that use torchvision
 	.venv-torchvision/bin/python -m pytest tests/models tests/removal/test_removal.py
 
-test-oldest: .venv-oldest/installed  ## the oldest releases that setup.cfg allows
-	.venv-oldest/bin/python -m pytest $(LIBRARIES)
-
 style: .venv/installed-test  ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .venv-torchvision .venv-oldest outputs build
+	rm -rf .venv .venv-torchvision outputs build
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -49,10 +45,4 @@ clean:
 	grep -v '^torch==' constraints.txt > .venv-torchvision/constraints.txt
 	.venv-torchvision/bin/python $(INSTALL) torch torchvision
 	.venv-torchvision/bin/python $(INSTALL) --constraint .venv-torchvision/constraints.txt --editable '.[test,torchvision]'
-	touch $@
-
-.venv-oldest/installed: setup.cfg
-	$(PYTHON) -m venv .venv-oldest
-	sed -n '1,/^test =/s/^    \([a-z0-9-]*\)>=\([^;]*\).*/\1==\2/p' setup.cfg > .venv-oldest/constraints.txt
-	.venv-oldest/bin/python $(INSTALL) --constraint .venv-oldest/constraints.txt --editable '.[test]'
 	touch $@
