@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,8 +123,8 @@ def test_sigma_must_be_positive() -> None:
         weight_map(np.zeros((3, 3), int), sigma=0)
 
 
-def test_real_cells(shared_data: Path) -> None:
-    mask = np.asarray(Image.open(shared_data / "isbi2012" / "masks" / "0.png")) > 128
+def test_many_cells(cells: tuple[Image.Image, Image.Image]) -> None:
+    mask = np.asarray(cells[1]) > 128
     instances = instances_from_mask(mask)
     assert instances.max() > 100
     weights = weight_map(instances, class_weights=(1.0, 1.0))
