@@ -31,7 +31,7 @@ def main(
     from u2net_hf.engines.predict import saliency_maps
     from u2net_hf.images.drawing import contact_sheet
     from u2net_hf.images.files import cut_out, save_image
-    from u2net_hf.models.u2net.matting_u2net import refine_alpha
+    from u2net_hf.models.u2net.render_u2net import refine_alpha
 
     photo = Image.fromarray(astronaut())
     (saliency,) = saliency_maps([photo], load_engine(model))

@@ -189,12 +189,24 @@ def register_pipeline() -> None:
 
     from .models.u2net.pipeline_u2net import BackgroundRemovalPipeline
 
+    task = "background-removal"
     PIPELINE_REGISTRY.register_pipeline(
-        "background-removal",
-        pipeline_class=BackgroundRemovalPipeline,
-        pt_model=AutoModelForImageSegmentation,
-        type="image",
+        task, pipeline_class=BackgroundRemovalPipeline, pt_model=AutoModelForImageSegmentation, type="image"
     )
+    # Not among the arguments above: a saved pipeline would name a folder of this machine.
+    PIPELINE_REGISTRY.supported_tasks[task] = {**PIPELINE_REGISTRY.supported_tasks[task], "default": _DefaultModel()}
+
+
+class _DefaultModel(dict[str, Any]):
+    """What `pipeline` takes where no model is named: U²-Net†, pulled when it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(model="u2netp")
+
+    def __getitem__(self, key: str) -> Any:
+        from .weights.published import pull
+
+        return str(pull(super().__getitem__(key))), "main"  # a folder has no other revision
 
 
 class _AfterImport:

@@ -42,7 +42,7 @@ if seen["config"] == "U2NetConfig":
     remover = pipeline("background-removal", model=folder)
     seen["batched segmentation"] = len(segment(photos, batch_size=8))
     seen["background-removal"] = [(cut.mode, cut.size) for cut in remover(photos, batch_size=8)]
-    seen["mask"] = [(mask.mode, mask.size) for mask in remover(photos[:2], return_mask=True)]
+    seen["mask"] = [(mask.mode, mask.size) for mask in remover(photos[:2], mask=True)]
 print(json.dumps(seen))
 """
 

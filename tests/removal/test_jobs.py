@@ -76,7 +76,31 @@ class TestPlanOutputs:
         assert self.plan(["in"], "in/out") == plan
 
     def test_the_same_input_twice_is_one_job(self) -> None:
-        assert len(plan_outputs(["photo.jpg", "photo.jpg"], "out")) == 1
+        assert len(plan_outputs(["photo.jpg", "photo.jpg", "in/../photo.jpg"], "out")) == 1
+
+    def test_images_of_one_stem_keep_their_suffixes(self) -> None:
+        for name in ("in/a.webp", "in/sub/a.tif"):
+            Path(name).touch()
+        assert self.plan(["in"], "out") == {
+            "in/a.jpg": "out/a.jpg.png",
+            "in/a.webp": "out/a.webp.png",
+            "in/sub/a.tif": "out/sub/a.png",
+            "in/sub/b.v2.png": "out/sub/b.v2.png",
+        }
+        assert self.plan(["in/a.jpg", "in/a.webp", "photo.jpg"]) == {
+            "in/a.jpg": "in/a.jpg.cut-out.png",
+            "in/a.webp": "in/a.webp.cut-out.png",
+            "photo.jpg": "photo.cut-out.png",
+        }
+
+    def test_images_of_one_name_keep_their_folders(self) -> None:
+        expected = {"in/a.jpg": "out/in/a.jpg.png", "in2/a.jpg": "out/in2/a.jpg.png", "photo.jpg": "out/photo.png"}
+        assert self.plan(["in/a.jpg", "photo.jpg", "in2/a.jpg"], "out") == expected
+
+    def test_earlier_results_of_one_stem_are_left_out(self) -> None:
+        inputs = ["in/a.jpg", "in/a.webp"]
+        results = list(self.plan(inputs).values())
+        assert self.plan(inputs + results) == self.plan(inputs)
 
     @pytest.mark.parametrize(
         ("inputs", "output", "message"),
@@ -92,12 +116,10 @@ class TestPlanOutputs:
             (["photo.jpg"], "photo.jpg", r"photo\.jpg: the result of photo\.jpg would replace an input"),
             (["photo.jpg"], "./in/../photo.jpg", "would replace an input"),
             (
-                ["photo.jpg", "in/photo.jpg"],
+                ["a.jpg", "a.webp", "a.jpg.tif", "b.jpg", "b.webp", "b.jpg.tif"],
                 "out",
-                r"photo\.jpg and in/photo\.jpg would both be written to out/photo\.png",
+                r"a\.jpg and a\.jpg\.tif to out/a\.jpg\.png; b\.jpg and b\.jpg\.tif to out/b\.jpg\.png; rename some",
             ),
-            (["photo.jpg", "photo.webp"], None, "would both be written"),
-            (["in/a.jpg", "in2/a.jpg"], "out", "rename one or do them apart"),
         ],
     )
     def test_refused(self, inputs: list[str], output: str | None, message: str) -> None:

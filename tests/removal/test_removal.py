@@ -15,9 +15,10 @@ from prediction_helpers import Pair, alpha, gray_photos, noise
 
 from u2net_hf.engines.torch_engine import ModelEngine
 from u2net_hf.images.files import encode_image
+from u2net_hf.models.u2net.render_u2net import RenderOptions, render, render_mask
 from u2net_hf.removal import removal
 from u2net_hf.removal.jobs import Job, plan_outputs
-from u2net_hf.removal.removal import ResultOptions, remove_background, remove_backgrounds, render, render_mask
+from u2net_hf.removal.removal import remove_background, remove_backgrounds
 
 pytest_plugins = ["prediction_helpers"]
 
@@ -53,19 +54,19 @@ class TestRender:
     MAP = np.array([[0.2, 0.5, 0.9]], dtype=np.float32)
 
     def test_cut_out(self) -> None:
-        result = render(self.IMAGE, self.MAP, ResultOptions())
+        result = render(self.IMAGE, self.MAP, RenderOptions())
         assert np.asarray(result).tolist() == [[[10, 20, 30, 51], [10, 20, 30, 128], [10, 20, 30, 230]]]
 
     def test_mask(self) -> None:
-        result = render(self.IMAGE, self.MAP, ResultOptions(mask_only=True))
+        result = render(self.IMAGE, self.MAP, RenderOptions(mask=True))
         assert (result.mode, np.asarray(result).tolist()) == ("L", [[51, 128, 230]])
 
     def test_threshold(self) -> None:
-        result = render(self.IMAGE, self.MAP, ResultOptions(mask_only=True, threshold=0.5))
+        result = render(self.IMAGE, self.MAP, RenderOptions(mask=True, threshold=0.5))
         assert np.asarray(result).tolist() == [[0, 255, 255]]
 
     def test_background(self) -> None:
-        result = render(self.IMAGE, self.MAP, ResultOptions(background="white", threshold=0.6))
+        result = render(self.IMAGE, self.MAP, RenderOptions(background="white", threshold=0.6))
         assert np.asarray(result).tolist() == [[[255, 255, 255], [255, 255, 255], [10, 20, 30]]]
 
     @pytest.mark.parametrize("size", [(400, 300), (31, 500), (20, 20), (7, 3), (1, 1)])
@@ -76,34 +77,34 @@ class TestRender:
             torch.from_numpy(values)[None, None], size=size[::-1], mode="bilinear", antialias=True
         )[0, 0].numpy()
         image = Image.new("RGB", size, (10, 20, 30))
-        mask = np.asarray(render(image, values, ResultOptions(mask_only=True)))
+        mask = np.asarray(render(image, values, RenderOptions(mask=True)))
         assert np.abs(mask - expected * 255).max() < 1.5
-        assert np.array_equal(np.asarray(render(image, values, ResultOptions()))[..., 3], mask)
-        hard = np.asarray(render(image, values, ResultOptions(mask_only=True, threshold=0.4)))
+        assert np.array_equal(np.asarray(render(image, values, RenderOptions()))[..., 3], mask)
+        hard = np.asarray(render(image, values, RenderOptions(mask=True, threshold=0.4)))
         certain = np.abs(expected - 0.4) > 1e-5
         assert np.array_equal(hard[certain], 255 * (expected >= 0.4)[certain])
         assert np.array_equal(hard, np.asarray(render_mask(values, size, 0.4)))
 
     def test_in_place(self) -> None:
         image = self.IMAGE.copy()
-        result = render(image, self.MAP, ResultOptions(), in_place=True)
+        result = render(image, self.MAP, RenderOptions(), in_place=True)
         assert result is image
-        assert np.array_equal(np.asarray(result), np.asarray(render(self.IMAGE, self.MAP, ResultOptions())))
+        assert np.array_equal(np.asarray(result), np.asarray(render(self.IMAGE, self.MAP, RenderOptions())))
         assert self.IMAGE.mode == "RGB"
 
     @pytest.mark.parametrize("level", [-1, 10])
     def test_bad_compress_level(self, level: int) -> None:
         with pytest.raises(ValueError, match="compress_level must lie between 0 and 9"):
-            ResultOptions(compress_level=level)
+            list(remove_backgrounds([], BrightnessEngine(), compress_level=level))
 
     @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
     def test_bad_threshold(self, threshold: float) -> None:
         with pytest.raises(ValueError, match="threshold must lie between 0 and 1"):
-            ResultOptions(threshold=threshold)
+            RenderOptions(threshold=threshold)
 
     def test_mask_has_no_background(self) -> None:
-        with pytest.raises(ValueError, match="either mask_only or background"):
-            ResultOptions(mask_only=True, background="white")
+        with pytest.raises(ValueError, match="a mask has no background"):
+            RenderOptions(mask=True, background="white")
 
 
 def done_when_folder(folder: Path) -> None:
@@ -149,9 +150,9 @@ class TestRemoveBackgrounds:
 
     def test_options_reach_the_files(self, tmp_path: Path) -> None:
         job = Job(gray_photos(tmp_path, [100])[0].source, tmp_path / "out.jpg")
-        assert [
-            r.status for r in remove_backgrounds([job], BrightnessEngine(), options=ResultOptions(mask_only=True))
-        ] == ["done"]
+        assert [r.status for r in remove_backgrounds([job], BrightnessEngine(), options=RenderOptions(mask=True))] == [
+            "done"
+        ]
         with Image.open(job.destination) as image:
             assert (image.format, image.mode, image.getpixel((5, 5))) == ("JPEG", "L", 100)
 
@@ -160,7 +161,7 @@ class TestRemoveBackgrounds:
         sizes = {}
         for level in (0, 9):
             job = Job(tmp_path / "a.png", tmp_path / f"{level}.png")
-            list(remove_backgrounds([job], BrightnessEngine(), options=ResultOptions(compress_level=level)))
+            list(remove_backgrounds([job], BrightnessEngine(), compress_level=level))
             sizes[level] = job.destination.stat().st_size
         assert sizes[0] > 60 * 50 * 4 > sizes[9]
 
@@ -179,7 +180,7 @@ class TestRemoveBackgrounds:
         Image.new("RGB", (401, 203), (90, 90, 90)).save(tmp_path / "a.jpg", exif=exif)
         job = Job(tmp_path / "a.jpg", tmp_path / "a.png")
         engine = Engine(input_size=(20, 10))
-        for options in (ResultOptions(mask_only=True), ResultOptions(mask_only=True, threshold=0.2), ResultOptions()):
+        for options in (RenderOptions(mask=True), RenderOptions(mask=True, threshold=0.2), RenderOptions()):
             (result,) = remove_backgrounds([job], engine, options=options, overwrite=True)
             assert result.status == "done", result.error
             with Image.open(job.destination) as image:
@@ -304,7 +305,7 @@ def test_a_photo_from_a_stream_to_bytes() -> None:
 def test_one_file_gives_what_a_folder_gives(tmp_path: Path, tiny: Pair) -> None:
     noise(2000, 900).save(tmp_path / "a.jpg")
     job, engine = Job(tmp_path / "a.jpg", tmp_path / "a.png"), ModelEngine(*tiny)
-    for options in (ResultOptions(), ResultOptions(mask_only=True), ResultOptions(background="red", threshold=0.5)):
+    for options in (RenderOptions(), RenderOptions(mask=True), RenderOptions(background="red", threshold=0.5)):
         list(remove_backgrounds([job], engine, options=options, overwrite=True))
         result = remove_background(job.source, engine, options)
         with Image.open(job.destination) as image:

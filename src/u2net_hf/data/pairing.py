@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from ..models.u2net.photo_u2net import lies_sideways
+
 # Lower-case names of folders, the first that exists is taken; those that belong to one data set name it.
 IMAGE_FOLDERS = (
     "images",  # ECSSD too
@@ -57,9 +59,6 @@ SPLITS = {
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm", ".jpg", ".jpeg")
 MASK_ENDING = re.compile(r"[-_ ](mask|masks|gt|label|labels|matte|alpha)$", re.IGNORECASE)
-
-EXIF_ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,7 @@ def _oriented_size(file: str | BinaryIO) -> tuple[int, int]:
     """Width and height after the EXIF orientation, from the header alone."""
     with Image.open(file) as picture:
         width, height = picture.size
-        # Asking a PNG without EXIF for it would decode the picture.
-        has_exif = picture.format != "PNG" or "exif" in picture.info
-        sideways = has_exif and picture.getexif().get(EXIF_ORIENTATION) in SIDEWAYS
-    return (height, width) if sideways else (width, height)
+        return (height, width) if lies_sideways(picture) else (width, height)
 
 
 def _folders_in(folder: Path) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from ..images.files import to_rgb
+from ..images.files import on_ground
 from ..models.u2net.pixels_u2net import InputOptions, resize_map, stretch, to_pixel_values
 from .names import EngineName
 
@@ -40,7 +40,7 @@ class Engine(Protocol):
         """Predict the maps of a batch.
 
         Args:
-            images: Pictures of any mode and size; transparency is taken as white.
+            images: Pictures of any mode and size; transparency is shown before a ground, see [`on_ground`].
             sizes: Height and width of each map; by default what the engine has at no further cost, the size of the
                 network's output or of the image.
             do_min_max: Whether to stretch each map to [0, 1], as the authors do.
@@ -81,7 +81,7 @@ class PixelEngine(ABC):
 
     def reduce(self, image: Image.Image) -> Image.Image:
         """See [`Engine`]."""
-        image = to_rgb(image)
+        image = on_ground(image)
         if self.input_size is None:
             return image
         height, width = self.input_size
@@ -91,7 +91,7 @@ class PixelEngine(ABC):
         self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None, do_min_max: bool
     ) -> list[np.ndarray]:
         """See [`Engine`]."""
-        pixel_values = np.stack([to_pixel_values(to_rgb(image), self.input_options) for image in images])
+        pixel_values = np.stack([to_pixel_values(on_ground(image), self.input_options) for image in images])
         maps = [stretch(one) if do_min_max else one for one in self.probabilities(pixel_values)]
         if sizes is None:
             return maps

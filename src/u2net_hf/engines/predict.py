@@ -21,7 +21,7 @@ def saliency_maps(
     """Predict the soft saliency map of each image, lazily and in order.
 
     Args:
-        images: Pictures of any mode and size; transparency is taken as white.
+        images: Pictures of any mode and size; what is transparent is put before a ground that shows the rest.
         engine: As from [`u2net_hf.engines.load_engine`]; or, for a model object and its image processor, a
             [`u2net_hf.engines.torch_engine.ModelEngine`].
         batch_size: How many images go through the network at once.

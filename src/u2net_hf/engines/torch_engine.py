@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ..images.files import to_rgb
-from ..models.u2net.pixels_u2net import InputOptions
+from ..images.files import on_ground
+from ..models.u2net.pixels_u2net import InputOptions, saliency
 from ..weights.loading import load_pretrained, load_whole_model, reading
 from ..weights.published import resolve
 from .cpu import cpu_has_bfloat16
@@ -48,8 +48,7 @@ class TorchEngine(PixelEngine):
     def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
         """See [`PixelEngine`]."""
         logits = self.network(torch.from_numpy(pixel_values).to(self.network.device))
-        maps = logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(dim=1)[:, :1]
-        return maps[:, 0].cpu().numpy()
+        return saliency(logits)[:, 0].cpu().numpy()
 
 
 class ModelEngine:
@@ -82,7 +81,7 @@ class ModelEngine:
 
     def reduce(self, image: Image.Image) -> Image.Image:
         """See [`Engine`]."""
-        return to_rgb(image)
+        return on_ground(image)
 
     def __call__(
         self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None, do_min_max: bool
@@ -95,13 +94,13 @@ class ModelEngine:
         if self.model.training:
             message = "the model is in training mode, where its maps depend on the batch: call model.eval() first"
             raise ValueError(message)
-        photos = [to_rgb(image) for image in images]
+        photos = [on_ground(image) for image in images]
         sizes = sizes or [(photo.height, photo.width) for photo in photos]  # of U-Nets, outputs alone do not tell
         pixel_values = self.image_processor(images=photos, return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
             outputs = self.model(pixel_values=pixel_values.to(self.model.device, self.model.dtype))
             maps = self.image_processor.post_process_saliency(outputs, target_sizes=sizes, do_min_max=do_min_max)
-        return [saliency.cpu().numpy() for saliency in maps]
+        return [one.cpu().numpy() for one in maps]
 
 
 def load(

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from ..models.u2net.pixels_u2net import saliency
 from ..models.unet.configuration_unet import nearest_valid_sizes
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class SaliencyGraph(LogitsGraph):
             peak = image.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1 / 255)
             pixel_values = (image / peak - self.mean) / self.std
         logits = super().forward(pixel_values)
-        return logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(dim=1)[:, :1]
+        return saliency(logits)
 
     def probabilities(self, output: torch.Tensor) -> torch.Tensor:
         """The output itself."""

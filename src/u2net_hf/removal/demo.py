@@ -16,10 +16,10 @@ import gradio as gr
 from PIL import Image, ImageColor
 
 from ..engines import load_engine
-from ..engines.predict import saliency_maps
+from ..engines.interface import Engine
 from ..images.drawing import checkerboard
-from ..images.files import cut_out, mask_image, open_image, save_image
-from .removal import ResultOptions, render
+from ..images.files import cut_out, open_image, save_image
+from ..models.u2net.render_u2net import RenderOptions, render, render_mask
 
 MAX_FILE_SIZE = "20mb"
 MAX_PIXELS = 40_000_000
@@ -135,8 +135,8 @@ def _remove(
             COLOR: lambda: Image.new("RGB", (1, 1), _parse_color(color)),
             PICTURE: lambda: _open(picture, "background picture"),
         }
-        options = ResultOptions(background=backgrounds[kind](), threshold=threshold or None, matting=matting)
-        (soft_map,) = saliency_maps([image], _load_engine(model))
+        options = RenderOptions(background=backgrounds[kind](), threshold=threshold or None, matting=matting)
+        soft_map = _soft_map(image, _load_engine(model))
         result = render(image, soft_map, options)
         Path(folder).mkdir(parents=True, exist_ok=True)
         file = Path(tempfile.mkdtemp(dir=folder), f"{Path(str(photo)).stem}.cut-out.png")
@@ -144,7 +144,7 @@ def _remove(
     before, after = _shown(image), _shown(result)
     return (
         (_before_checkerboard(before), _before_checkerboard(after)),
-        _shown(mask_image(soft_map)),
+        _shown(render_mask(soft_map, image.size)),
         after,
         gr.update(value=str(file), interactive=True),
     )
@@ -154,9 +154,14 @@ def _compare(photo: str | None, left: str, right: str) -> tuple[Any, ...]:
     """The cut-outs of two models, for a slider, and their soft maps."""
     with _errors_on_the_page():
         image = _open(photo, "photo")
-        maps = [next(saliency_maps([image], _load_engine(name))) for name in (left, right)]
-        cut_outs = [_before_checkerboard(_shown(cut_out(image, soft_map))) for soft_map in maps]
-    return (tuple(cut_outs), *(_shown(mask_image(soft_map)) for soft_map in maps))
+        masks = [render_mask(_soft_map(image, _load_engine(name)), image.size) for name in (left, right)]
+        cut_outs = [_before_checkerboard(_shown(cut_out(image, mask))) for mask in masks]
+    return (tuple(cut_outs), *map(_shown, masks))
+
+
+def _soft_map(image: Image.Image, engine: Engine) -> np.ndarray:
+    (soft_map,) = engine([engine.reduce(image)], None, False)
+    return soft_map
 
 
 @contextlib.contextmanager

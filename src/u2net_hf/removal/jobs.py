@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..images.files import WRITE_FORMATS, find_images, format_of
@@ -28,6 +29,9 @@ def plan_outputs(
     images go straight into it, a folder's images keep their sub-folders (under the folder's own name if there are
     several inputs). An output folder inside an input folder is not read as input.
 
+    Images whose results would have one name keep more of their own: photo.jpg and photo.webp give photo.jpg.png and
+    photo.webp.png; a/photo.jpg and b/photo.jpg give a/photo.jpg.png and b/photo.jpg.png.
+
     Args:
         inputs: Image files and folders (searched with [`find_images`]).
         output: A file, or a folder that need not exist; a name without suffix or with a final slash is a folder.
@@ -35,8 +39,8 @@ def plan_outputs(
         tag: What the names of results beside the images get before their suffix.
 
     Raises:
-        ValueError: If there is nothing to do, two images would be written to one file, a result would replace an
-            input, or a format cannot be written.
+        ValueError: If there is nothing to do, a result would replace an input, a format cannot be written, or two
+            images would be written to one file even so; all such images are named.
     """
     sources = [Path(source) for source in inputs]
     format_of(f"*{suffix}")
@@ -48,8 +52,7 @@ def plan_outputs(
         format_of(output)
         jobs = [Job(sources[0], Path(output))]
     else:
-        jobs = _into_folder(sources, output, suffix)
-    jobs = list(dict.fromkeys(jobs))
+        jobs = _keep_apart(_into_folder(sources, output, suffix), suffix)
     _refuse_losses(jobs)
     return jobs
 
@@ -62,7 +65,7 @@ def _beside(sources: list[Path], ending: str) -> list[Job]:
     for source in sources:
         if source.is_dir():
             raise ValueError(f"{source}: is a folder; name a folder for its results too")
-    jobs = [Job(source, source.with_name(source.stem + ending)) for source in sources]
+    jobs = _keep_apart([Job(source, source.with_name(source.stem + ending)) for source in sources], ending)
     earlier_results = {job.destination for job in jobs}
     return [job for job in jobs if job.source not in earlier_results]
 
@@ -95,15 +98,37 @@ def _images_outside(source: Path, output: Path) -> list[Path]:
     return images
 
 
+def _keep_apart(jobs: list[Job], ending: str) -> list[Job]:
+    """Leave out what is named twice, and give results of one name others, which tell their images apart."""
+    kept = []
+    for group in _by_destination(jobs):
+        alike = {Path(os.path.abspath(job.source)): job for job in group}
+        if len(alike) == 1:
+            kept.append(group[0])
+            continue
+        parent = os.path.commonpath([path.parent for path in alike])
+        same_name = len({path.name for path in alike}) < len(alike)
+        for path, job in alike.items():
+            name = path.relative_to(parent) if same_name else path.name
+            kept.append(replace(job, destination=job.destination.parent / f"{name}{ending}"))
+    return kept
+
+
+def _by_destination(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Jobs that write to one file, together."""
+    groups = defaultdict(list)
+    for job in jobs:
+        groups[os.path.normcase(job.destination.resolve())].append(job)
+    return list(groups.values())
+
+
 def _refuse_losses(jobs: list[Job]) -> None:
     """Raise if a result would replace an input or another result."""
     sources = {job.source.resolve() for job in jobs}
-    first: dict[str, Path] = {}
     for job in jobs:
-        destination = job.destination.resolve()
-        if destination in sources:
+        if job.destination.resolve() in sources:
             raise ValueError(f"{job.destination}: the result of {job.source} would replace an input")
-        other = first.setdefault(os.path.normcase(destination), job.source)
-        if other != job.source:
-            both = f"{other} and {job.source}"
-            raise ValueError(f"{both} would both be written to {job.destination}; rename one or do them apart")
+    clashes = [group for group in _by_destination(jobs) if len(group) > 1]
+    if clashes:
+        told = (f"{' and '.join(str(job.source) for job in group)} to {group[0].destination}" for group in clashes)
+        raise ValueError(f"several images would be written to one file: {'; '.join(told)}; rename some of them")

@@ -13,7 +13,7 @@ from transformers.image_utils import ChannelDimension, ImageInput, PILImageResam
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import TensorType, logging
 
-from .pixels_u2net import IMAGENET_MEAN, IMAGENET_STD, InputOptions, height_and_width, to_pixel_values
+from .pixels_u2net import IMAGENET_MEAN, IMAGENET_STD, InputOptions, height_and_width, saliency, to_pixel_values
 
 logger = logging.get_logger(__name__)
 
@@ -170,8 +170,7 @@ class U2NetImageProcessorBase(BaseImageProcessor):
         Raises:
             ValueError: If there are not as many target sizes as maps.
         """
-        logits = outputs.logits.float()
-        maps = logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(dim=1)[:, :1]
+        maps = saliency(outputs.logits.float())
         if do_min_max:
             low, high = maps.amin(dim=(1, 2, 3), keepdim=True), maps.amax(dim=(1, 2, 3), keepdim=True)
             maps = torch.where(high > low, (maps - low) / (high - low), maps)
@@ -194,7 +193,7 @@ class U2NetImageProcessorBase(BaseImageProcessor):
             ValueError: If there are not as many target sizes as maps.
         """
         if outputs.logits.shape[1] == 1:
-            return [(saliency > 0.5).long().cpu() for saliency in self.post_process_saliency(outputs, target_sizes)]
+            return [(one > 0.5).long().cpu() for one in self.post_process_saliency(outputs, target_sizes)]
         return [logits.max(dim=0).indices.cpu() for logits in resize_each(outputs.logits.float(), target_sizes)]
 
 

@@ -3,26 +3,35 @@
 Named after the task of transformers.js. The library's own "image-segmentation" gives hard masks only.
 """
 
+import base64
+import io
+import os
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from huggingface_hub.utils import httpx
 from PIL import Image
-from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 from transformers.utils import ModelOutput
 
-from .matting_u2net import refine_alpha
+from .photo_u2net import as_photo, on_ground, open_image
+from .render_u2net import RenderOptions, open_background, render
 
 
 class BackgroundRemovalPipeline(Pipeline):
     """Cut the salient object out of photos with a [`U2NetForImageSegmentation`].
 
-    Called with a path, a URL, a base64 string or a `PIL.Image`, or a list, dataset or generator of them, plus:
+    Called with a path, a URL, a base64 string or a `PIL.Image`, or a list, dataset or generator of them, plus what
+    the command takes too:
 
     Args:
-        return_mask (`bool`, *optional*, defaults to `False`):
-            Whether to return the soft mask (`PIL.Image` of mode "L") instead of the cut-out (mode "RGBA").
-        alpha_matting (`bool`, *optional*, defaults to `False`):
+        mask (`bool`, *optional*, defaults to `False`):
+            Whether to return the soft mask (`PIL.Image` of mode "L") instead of the cut-out.
+        background (`str` or `PIL.Image`, *optional*):
+            A color ("white", "#00ff88"), an image or the path of one to put behind the object.
+        threshold (`float`, *optional*):
+            Keep pixels of at least this saliency (0 to 1) fully, and no others.
+        matting (`bool`, *optional*, defaults to `False`):
             Whether to refine hair and soft edges on the photo and to take the old background out of their colors;
             a second or more per photo. Needs pymatting.
         do_min_max (`bool`, *optional*, defaults to `False`):
@@ -31,7 +40,8 @@ class BackgroundRemovalPipeline(Pipeline):
             Seconds to wait for an image from the web; without it there is no limit.
 
     Returns:
-        One `PIL.Image` per photo, of the photo's size, with its EXIF orientation applied.
+        One `PIL.Image` per photo, of the photo's size, with its EXIF orientation applied, and its color profile and
+        EXIF data in `info`: RGBA, its transparent pixels without color; RGB with a background; or the mask.
 
     Example:
 
@@ -39,7 +49,7 @@ class BackgroundRemovalPipeline(Pipeline):
     >>> from transformers import pipeline
     >>> import u2net_hf
 
-    >>> remover = pipeline("background-removal", model=u2net_hf.pull("u2netp"))
+    >>> remover = pipeline("background-removal")
     >>> remover("photo.jpg").save("cut-out.png")
     ```
     """
@@ -51,22 +61,32 @@ class BackgroundRemovalPipeline(Pipeline):
 
     def _sanitize_parameters(
         self,
-        return_mask: bool | None = None,
-        alpha_matting: bool | None = None,
+        mask: bool | None = None,
+        background: str | Image.Image | None = None,
+        threshold: float | None = None,
+        matting: bool | None = None,
         do_min_max: bool | None = None,
         timeout: float | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        post_processing = {"return_mask": return_mask, "alpha_matting": alpha_matting, "do_min_max": do_min_max}
+        if isinstance(background, str):
+            background = open_background(background)
+        post_processing = {
+            "mask": mask,
+            "background": background,
+            "threshold": threshold,
+            "matting": matting,
+            "do_min_max": do_min_max,
+        }
         return (
             {} if timeout is None else {"timeout": timeout},
             {},
             {name: value for name, value in post_processing.items() if value is not None},
         )
 
-    def preprocess(self, image: "str | Image.Image", timeout: float | None = None) -> Any:
+    def preprocess(self, image: str | Path | Image.Image, timeout: float | None = None) -> Any:
         """Load a photo and make the network's input of it."""
-        photo = load_image(image, timeout=timeout)
-        inputs = self.image_processor(images=photo, return_tensors="pt").to(self.dtype)
+        photo = load_photo(image, timeout)
+        inputs = self.image_processor(images=on_ground(photo), return_tensors="pt").to(self.dtype)
         inputs["photo"] = photo
         return inputs
 
@@ -76,26 +96,33 @@ class BackgroundRemovalPipeline(Pipeline):
         outputs["photo"] = photo
         return outputs
 
-    def postprocess(
-        self,
-        model_outputs: ModelOutput,
-        return_mask: bool = False,
-        alpha_matting: bool = False,
-        do_min_max: bool = False,
-    ) -> Image.Image:
-        """Make the soft mask at the photo's size, and the cut-out of it."""
+    def postprocess(self, model_outputs: ModelOutput, do_min_max: bool = False, **options: Any) -> Image.Image:
+        """Make what was asked for of the photo and its soft map."""
         photo = model_outputs["photo"]
         size = [(photo.height, photo.width)]
-        saliency = self.image_processor.post_process_saliency(model_outputs, size, do_min_max=do_min_max)[0]
-        alpha = saliency.cpu().numpy()
-        if alpha_matting:
-            alpha, colors = refine_alpha(photo, alpha)
-            photo = Image.fromarray(colors)
-        mask = Image.fromarray(np.rint(alpha * 255).astype(np.uint8))
-        if return_mask:
-            return mask
-        photo.putalpha(mask)
-        return photo
+        (soft_map,) = self.image_processor.post_process_saliency(model_outputs, size, do_min_max=do_min_max)
+        return render(photo, soft_map.cpu().numpy(), RenderOptions(**options), in_place=True)
+
+
+def load_photo(image: str | Path | Image.Image, timeout: float | None = None) -> Image.Image:
+    """Read a photo from a path, a URL, a base64 string or an open image, as [`open_image`] does.
+
+    Raises:
+        ValueError: If it cannot be read.
+        httpx.HTTPError: If it cannot be fetched.
+    """
+    if isinstance(image, Image.Image):
+        return as_photo(image)
+    if str(image).startswith(("http://", "https://")):
+        answer = httpx.get(str(image), timeout=timeout, follow_redirects=True).raise_for_status()
+        return open_image(io.BytesIO(answer.content))
+    if os.path.exists(image):
+        return open_image(image)
+    try:  # what follows "data:image/png;base64,", or all of it
+        data = base64.b64decode("".join(str(image).rpartition(",")[2].split()), validate=True)
+    except ValueError:
+        return open_image(image)  # which says that there is no such file
+    return open_image(io.BytesIO(data))
 
 
 __all__ = ["BackgroundRemovalPipeline"]

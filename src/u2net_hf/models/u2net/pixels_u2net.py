@@ -6,10 +6,13 @@ The image processors, and every engine that runs the network, go through these f
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    import torch
 
 # Of the network's input: at this size a U²-Net takes tens of gigabytes.
 MAX_SIDE = 8192
@@ -141,6 +144,12 @@ def resize_bilinear(image: "Image.Image | np.ndarray", height: int, width: int) 
         before, after = values.take(low, axis), values.take(np.minimum(low + 1, old_size - 1), axis)
         values = before * (1 - weight) + after * weight
     return values
+
+
+def saliency(logits: "torch.Tensor") -> "torch.Tensor":
+    """Soft maps `(B, 1, H, W)` in [0, 1] of logits `(B, C, H, W)`: the sigmoid of one channel; of several the
+    probability of everything but channel 0, the background."""
+    return logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(dim=1)[:, :1]
 
 
 def resize_map(soft_map: np.ndarray, height: int, width: int) -> np.ndarray:

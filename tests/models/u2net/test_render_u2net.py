@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from u2net_hf.models.u2net.matting_u2net import MattingUnavailableError, cutoff_trimap, refine_alpha
-from u2net_hf.removal.removal import ResultOptions, render
+from u2net_hf.models.u2net.render_u2net import (
+    MattingUnavailableError,
+    RenderOptions,
+    cutoff_trimap,
+    refine_alpha,
+    render,
+)
 
 OBJECT = np.array([220, 60, 40])
 BACKDROP = np.array([20, 120, 200])
@@ -137,15 +142,15 @@ def test_a_cut_out_without_halo(drawn: Drawn) -> None:
     backdrop = Image.new("RGB", (1, 1), (0, 255, 0))
     errors = [
         np.abs(np.asarray(render(drawn.image, drawn.soft_map, options)) - wanted)[drawn.alpha < 0.9].mean()
-        for options in (ResultOptions(background=backdrop), ResultOptions(background=backdrop, matting=True))
+        for options in (RenderOptions(background=backdrop), RenderOptions(background=backdrop, matting=True))
     ]
     assert errors[1] < errors[0] / 3
 
 
 def test_matting_refines_the_mask_and_the_edge_of_a_threshold(drawn: Drawn) -> None:
     pytest.importorskip("pymatting")
-    hard = np.asarray(render(drawn.image, drawn.soft_map, ResultOptions(mask_only=True, threshold=0.5))) / 255
-    refined = render(drawn.image, drawn.soft_map, ResultOptions(mask_only=True, threshold=0.5, matting=True))
+    hard = np.asarray(render(drawn.image, drawn.soft_map, RenderOptions(mask=True, threshold=0.5))) / 255
+    refined = render(drawn.image, drawn.soft_map, RenderOptions(mask=True, threshold=0.5, matting=True))
     assert refined.mode == "L"
     edge = (drawn.soft_map > 0.35) & (drawn.soft_map < 0.65)  # the margin is 1.6 pixels here
     error, before = (np.abs(alpha - drawn.alpha)[edge].mean() for alpha in (np.asarray(refined) / 255, hard))
@@ -161,7 +166,7 @@ def test_own_transparency_and_metadata_are_kept(drawn: Drawn) -> None:
     own[:, :80] = 100
     photo.putalpha(Image.fromarray(own))
     photo.info["exif"] = b"Exif"
-    result = render(photo, drawn.soft_map, ResultOptions(matting=True))
+    result = render(photo, drawn.soft_map, RenderOptions(matting=True))
     assert (result.mode, result.info["exif"]) == ("RGBA", b"Exif")
     pixels = np.asarray(result)
     assert pixels[..., 3][:, :80].max() == 100
