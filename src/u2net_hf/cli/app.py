@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ..utils.console import printable, reported_errors
+from ..utils.console import EITHER_SPELLING, printable, reported_errors
 from . import push
 from .remove import remove
 
