@@ -111,7 +111,7 @@ def remove(
     from ..models.u2net.render_u2net import RenderOptions
     from ..removal.jobs import plan_outputs
 
-    show_only_photo_warnings(lambda text: print(f"Warning: {printable(text)}", file=sys.stderr))
+    show_only_photo_warnings(lambda text: _say(f"Warning: {text}"))
     if max_megapixels is not None:
         allow_megapixels(max_megapixels)
     picture = None if background is None else open_background(background)
@@ -124,6 +124,13 @@ def remove(
     else:
         jobs = plan_outputs(inputs, output, suffix=f".{suffix}", tag="mask" if mask else "cut-out")
         _remove_many(jobs, options, compress_level, load, batch_size, overwrite)
+
+
+def _say(text: str) -> None:
+    """A line on standard error, beside a progress bar, from any thread."""
+    from tqdm import tqdm
+
+    tqdm.write(printable(text), file=sys.stderr)
 
 
 def _load_engine(model: str, engine: str, device: str | None, dtype: str, trust: bool) -> Engine:
@@ -188,7 +195,7 @@ def _remove_many(
         for result in progress:
             counts[result.status] += 1
             if result.status == "failed":
-                tqdm.write(f"Error: {printable(result.error)}", file=sys.stderr)
+                _say(f"Error: {result.error}")
     if share.count > 1 or len(jobs) > 1:
         who = f"process {share.rank + 1} of {share.count}: " if share.count > 1 else ""
         typer.echo(who + ", ".join(f"{count} {status}" for status, count in counts.items()))
