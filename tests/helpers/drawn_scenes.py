@@ -28,7 +28,7 @@ def draw_cells(seed: int, side: int = 512, number: int = 220) -> tuple[Image.Ima
     random = np.random.default_rng(seed)
     centers = KDTree(random.uniform(0, side, (number, 2)))
     distances = centers.query(np.stack(np.mgrid[:side, :side], axis=-1), k=2)[0]
-    cells = distances[..., 1] - distances[..., 0] > 6
-    gray = gaussian_filter(np.where(cells, 170.0, 60.0), 1.5) + random.normal(0, 15, cells.shape)
+    cells = distances[..., 1] - distances[..., 0] > 3
+    gray = gaussian_filter(np.where(cells, 170.0, 40.0), 0.7) + random.normal(0, 15, cells.shape)
     mask = Image.fromarray(cells.astype(np.uint8) * np.uint8(255))
     return Image.fromarray(gray.clip(0, 255).astype(np.uint8)), mask
