@@ -1,5 +1,6 @@
 """Tests of u2net_hf.training.loop: whole trainings of tiny networks, in processes of their own."""
 
+import gc
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from PIL import Image
 from safetensors.torch import load_file
 from training_helpers import drawn_corpus, run_in_processes, tiny_training
@@ -397,3 +398,19 @@ def test_push_to_hub_uploads_model_and_processor(tmp_path: Path, monkeypatch: py
     assert run_in_processes(run, log) == [0], log.read_text()
     for name in ("U2NetForImageSegmentation", "U2NetImageProcessorPil"):
         assert (tmp_path / name).read_text() == "me/mine"
+
+
+def test_the_wrapper_of_the_model_goes_before_the_process_group_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the group's last owner it would wait for gloo's threads with Python's lock in its hand: a rare deadlock."""
+
+    def end(accelerator: Accelerator) -> None:
+        wrappers = [it for it in gc.get_objects() if isinstance(it, torch.nn.parallel.DistributedDataParallel)]
+        assert not wrappers
+        torch.distributed.destroy_process_group()
+
+    monkeypatch.setattr(Accelerator, "end_training", end)
+    options = {"per_device_train_batch_size": 1, "max_train_steps": 1}
+    statuses = run_in_processes(lambda: tiny_training("u2net", tmp_path / "out", **options).run(), tmp_path / "log", 2)
+    assert statuses == [0, 0], (tmp_path / "log").read_text()

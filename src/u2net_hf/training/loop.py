@@ -9,6 +9,7 @@ add in an order that torch does not promise).
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import signal
@@ -164,7 +165,7 @@ class Training:
                 if step % arguments.checkpointing_steps == 0 or step == self.last_step or stopping:
                     self._save(step)
                 if stopping and step < self.last_step:
-                    self.accelerator.end_training()
+                    self._end()
                     raise TrainingStopped(f"Stopped as asked; the state is saved in {self.output_dir}/step_{step}.")
         return self._finish()
 
@@ -310,8 +311,19 @@ class Training:
             if self.arguments.push_to_hub:
                 model.push_to_hub(self.arguments.hub_model_id)
                 image_processor.push_to_hub(self.arguments.hub_model_id)
-        self.accelerator.end_training()
+        self._end()
         return measures
+
+    def _end(self) -> None:
+        """Take leave of the other processes.
+
+        DistributedDataParallel goes before the process group does. As the last owner of the group it would hold
+        Python's lock while it waits for gloo's threads, which may need that lock to end: some processes then hang.
+        """
+        del self.parallel_model
+        self.accelerator.free_memory()
+        gc.collect()
+        self.accelerator.end_training()
 
     def _model_to_keep(self) -> Any:
         return self.state.model if self.state.ema is None else self.state.ema.module
