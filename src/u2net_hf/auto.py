@@ -157,17 +157,9 @@ def register_models() -> None:
         ours = sys.modules.get(_announced(family)) is sys.modules[__package__]
         if ours or family.model_type not in CONFIG_MAPPING:
             AutoConfig.register(config.model_type, config, exist_ok=True)
-            _allow_in_pipeline(family)
         # Both segmentation tasks: the library is about to drop the mapping of AutoModelForImageSegmentation.
         for auto_model in (AutoModel, AutoModelForImageSegmentation, AutoModelForSemanticSegmentation):
             auto_model.register(config, model, exist_ok=True)
-
-
-def _allow_in_pipeline(family: Family) -> None:
-    """Enter a model in the table of the image-segmentation pipeline, which else logs that it does not support it."""
-    tables = import_module("transformers.models.auto.modeling_auto")
-    names = getattr(tables, "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES", {})
-    names.setdefault(family.model_type, family.model)
 
 
 def register_image_processors() -> None:

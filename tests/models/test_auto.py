@@ -178,3 +178,27 @@ def test_tables_that_have_moved_are_said_and_all_works(tmp_path: Path) -> None:
     lines = run_with(folder, PROGRAM, tmp_path / "net", "L")
     assert "has no CONFIG_MAPPING_NAMES in models/auto/configuration_auto.py" in lines[0]
     assert not [line for line in lines if "not supported" in line]
+
+
+def test_without_the_table_of_the_image_segmentation_pipeline(tmp_path: Path) -> None:
+    """Which is only there to keep the pipeline from logging that it does not support a model."""
+    renamed = ("MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES", "SEMANTIC_SEGMENTATION_MODELS")
+    folder = altered_transformers(
+        tmp_path, {"models/auto/modeling_auto.py": renamed, "pipelines/image_segmentation.py": renamed}
+    )
+    for name, model, processor in (
+        ("u2net", U2NetForImageSegmentation(tiny_u2net_config()), U2NetImageProcessorPil()),
+        ("unet", UNetForSemanticSegmentation(tiny_unet_config()), UNetImageProcessorPil()),
+    ):
+        save(tmp_path / name, model, processor)
+    program = """
+import sys
+import u2net_hf
+from PIL import Image
+from transformers import pipeline
+for folder in sys.argv[1:]:
+    for entry in pipeline("image-segmentation", model=folder)(Image.new("L", (30, 20), 90)):
+        assert entry["mask"].size == (30, 20)
+"""
+    lines = run_with(folder, program, tmp_path / "u2net", tmp_path / "unet")
+    assert [line for line in lines if "not supported" in line]  # or the table was not the pipeline's

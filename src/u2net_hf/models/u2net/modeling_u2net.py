@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+from transformers.models.auto import modeling_auto
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
@@ -370,6 +370,7 @@ def soft_iou_loss(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Te
 
 # The image-segmentation pipeline looks its models up in this table of names, which registration does not fill, and
 # logs an error for a model that is not in it.
-MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES.setdefault(U2NetConfig.model_type, U2NetForImageSegmentation.__name__)
+pipeline_models = getattr(modeling_auto, "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES", {})
+pipeline_models.setdefault(U2NetConfig.model_type, U2NetForImageSegmentation.__name__)
 
 __all__ = ["SaliencyOutput", "U2NetForImageSegmentation", "U2NetPreTrainedModel"]

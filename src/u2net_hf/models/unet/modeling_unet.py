@@ -14,7 +14,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.modeling_utils import PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+from transformers.models.auto import modeling_auto
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_unet import UNetConfig
@@ -302,6 +302,7 @@ def center_crop(maps: torch.Tensor, size: torch.Size | tuple[int, int]) -> torch
 
 # The image-segmentation pipeline looks its models up in this table of names, which registration does not fill, and
 # logs an error for a model that is not in it.
-MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES.setdefault(UNetConfig.model_type, UNetForSemanticSegmentation.__name__)
+pipeline_models = getattr(modeling_auto, "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES", {})
+pipeline_models.setdefault(UNetConfig.model_type, UNetForSemanticSegmentation.__name__)
 
 __all__ = ["UNetForSemanticSegmentation", "UNetPreTrainedModel"]
