@@ -53,6 +53,18 @@ def test_equals_the_equation_written_out(
     np.testing.assert_allclose(weights, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_gap_term_within_touching_cells() -> None:
+    instances = discs((20, 20), 6, 3, seed=4)
+    instances[:, 10:][instances[:, 10:] == 0] = 99  # a cell that touches all others
+    weights = weight_map(instances, w0=3, sigma=2, class_weights=(1, 1), within_cells=True)
+    for place in np.argwhere(instances > 0):
+        others = np.argwhere((instances > 0) & (instances != instances[tuple(place)]))
+        nearest = min(math.dist(place, other) for other in others)
+        assert weights[tuple(place)] == pytest.approx(1 + 3 * math.exp(-(nearest**2) / 8), rel=1e-5)
+    expected = weight_map(instances, w0=3, sigma=2, class_weights=(1, 1))
+    np.testing.assert_array_equal(weights[instances == 0], expected[instances == 0])
+
+
 def test_two_walls_with_a_gap_between_them() -> None:
     instances = np.zeros((9, 40), dtype=np.uint8)
     instances[:, :10], instances[:, 16:] = 1, 2  # a gap of 6: d1 + d2 = 7 at every pixel in it

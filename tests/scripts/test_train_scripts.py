@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_discs import draw_cells, draw_discs
 from PIL import Image
 from tiny_models import tiny_u2net_config
 from training_helpers import drawn_corpus, run_in_processes
@@ -95,6 +96,28 @@ def test_train_unet(tmp_path: Path, corpus: Path) -> None:
     assert processor.tile_size == {"height": 60, "width": 60}
     again = ("--model_name_or_path", output, "--resolution", 60, "--output_dir", tmp_path / "more", *SMALL)
     assert run("train_unet.py", log, "--dataset_name", corpus, *again) == 0, log.read_text()
+
+
+def test_train_unet_on_label_maps(tmp_path: Path) -> None:
+    """With a worker, which must end with the training."""
+    output, log, corpus = tmp_path / "run", tmp_path / "log", tmp_path / "cells"
+    for split in ("train", "validation"):
+        for number in range(3):
+            instances = draw_discs((40, 40), [(12, 12, 8), (12, 27, 8), (30, 20 + number, 7)])
+            for name, picture in (
+                ("images", draw_cells(instances)),
+                ("instances", Image.fromarray(instances.astype(np.uint16))),
+            ):
+                (corpus / split / name).mkdir(parents=True, exist_ok=True)
+                picture.save(corpus / split / name / f"{number}.png")
+    options = ("--config", "modern", "--hidden_sizes", 4, 8, 16, "--upsampling", "bilinear", "--resolution", 32)
+    options += ("--label_maps", "--num_levels", 3, "--percentiles", 1, 99.8, "--optimizer", "adamw", *SMALL)
+    options += ("--average_rotations", "--dataloader_num_workers", 1)
+    assert run("train_unet.py", log, "--dataset_name", corpus, "--output_dir", output, *options) == 0, log.read_text()
+    model = AutoModelForImageSegmentation.from_pretrained(output)
+    assert list(model.config.id2label.values()) == ["background", "depth 1/3", "depth 2/3", "depth 3/3"]
+    processor = AutoImageProcessor.from_pretrained(output)
+    assert (processor.percentiles, processor.instances) == ([1, 99.8], {})
 
 
 def test_streamed_corpus(tmp_path: Path, corpus: Path) -> None:

@@ -16,7 +16,7 @@ from datasets import Dataset, Features, IterableDataset, Value
 from PIL import Image
 
 from ..images.files import to_rgb
-from .pairing import SPLITS, LeftOut, find_folders, find_usable, pair_files
+from .pairing import INSTANCE_FOLDERS, MASK_FOLDERS, SPLITS, LeftOut, find_folders, find_usable, pair_files
 from .pixels import as_labels, as_mask, parse_object_values
 from .sources import as_stream, is_source, load_source, split_names, take_part
 
@@ -76,6 +76,7 @@ def load_corpus(
     streaming: bool = False,
     object_values: Sequence[str] | None = None,
     class_labels: bool = False,
+    label_maps: bool = False,
 ) -> Dataset | IterableDataset:
     """Load images with masks.
 
@@ -99,6 +100,8 @@ def load_corpus(
         object_values: Which values of the masks are object: numbers ("15"), ranges ("129-255"), colors ("#c08080") or
             "alpha". By default the rule of `sod_metrics/masks.py` tells, and refuses masks that it cannot read.
         class_labels: Whether masks hold classes, as gray values or as indices of a palette, instead of an object.
+        label_maps: Whether masks number their objects: they are read as classes are, and a folder of `instances` is
+            taken before one of `masks`.
 
     Returns:
         A dataset with the columns `image` (`PIL.Image`, RGB), `mask` (`PIL.Image`, L, 0 = background, 255 = object,
@@ -109,8 +112,8 @@ def load_corpus(
         FileNotFoundError: If there is no such folder, file or data set.
         ValueError: If it holds no pairs, has no such split, the split must be named, or it names files outside itself.
     """
-    features = corpus_features(object_values, class_labels)
-    folders = _pair_folders(spec)
+    features = corpus_features(object_values, class_labels or label_maps)
+    folders = _pair_folders(spec, INSTANCE_FOLDERS if label_maps else MASK_FOLDERS)
     if not folders:
         name, part = _choose_split(spec, split_names(spec), split)
         source = load_source(spec, name, part, streaming, features)
@@ -130,10 +133,12 @@ def corpus_splits(spec: str | os.PathLike) -> list[str]:
     return list(_pair_folders(spec)) or split_names(spec)
 
 
-def _pair_folders(spec: str | os.PathLike) -> dict[str, tuple[Path, Path]]:
+def _pair_folders(
+    spec: str | os.PathLike, mask_folders: tuple[str, ...] = MASK_FOLDERS
+) -> dict[str, tuple[Path, Path]]:
     """Folders of images and masks by split; empty for what the `datasets` library reads itself."""
     root = Path(spec).expanduser()
-    return find_folders(root) if root.is_dir() and not is_source(root) else {}
+    return find_folders(root, mask_folders) if root.is_dir() and not is_source(root) else {}
 
 
 def _load_folders(spec: str | os.PathLike, images: Path, masks: Path, features: Features) -> Dataset:

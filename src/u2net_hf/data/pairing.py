@@ -40,6 +40,7 @@ MASK_FOLDERS = (
     "duts-te-mask",
     "pixelwisegt-new-png",  # DUT-OMRON
 )
+INSTANCE_FOLDERS = ("instances", "label_maps", "labels", "label", *MASK_FOLDERS)
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -81,15 +82,15 @@ class LeftOut(defaultdict[str, list[str]]):
         return "\n".join(f"  {reason} ({len(names)}): {', '.join(names)}" for reason, names in self.items())
 
 
-def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Find the folders of images and of masks below `root`.
+def find_folders(root: Path, mask_folders: tuple[str, ...] = MASK_FOLDERS) -> dict[str, tuple[Path, Path]]:
+    """Find the folders of images and of masks (whose names, in order of preference, can be given) below `root`.
 
     Returns:
         `dict`: `{split: (folder of images, folder of masks)}`, in the order "train", "validation", "test"; "train" for
         a folder without splits. Both folders are the same if one holds photos and masks. Empty if nothing is found.
     """
     folders = _folders_in(root)
-    images, masks = _first(folders, IMAGE_FOLDERS), _first(folders, MASK_FOLDERS)
+    images, masks = _first(folders, IMAGE_FOLDERS), _first(folders, mask_folders)
     found: dict[str, tuple[Path, Path]] = {}
     if images and masks:
         images, masks = _unwrap(images), _unwrap(masks)
@@ -101,10 +102,10 @@ def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     elif _files_in_one_folder(images or root)[1]:
         found = {"train": (images or root, images or root)}
     for name, folder in folders.items():
-        if name in SPLITS and (inside := find_folders(folder).get("train")):
+        if name in SPLITS and (inside := find_folders(folder, mask_folders).get("train")):
             found[SPLITS[name]] = inside
     if not found and len(folders) == 1:
-        return find_folders(next(iter(folders.values())))
+        return find_folders(next(iter(folders.values())), mask_folders)
     return {split: found[split] for split in dict.fromkeys(SPLITS.values()) if split in found}
 
 

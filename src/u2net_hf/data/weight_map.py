@@ -18,19 +18,22 @@ def weight_map(
     w0: float = 10.0,
     sigma: float = 5.0,
     class_weights: tuple[float, float] | None = None,
+    within_cells: bool = False,
 ) -> np.ndarray:
     """Compute the weight map from a mask of instances.
 
     Distances are from pixel center to the center of the cell's nearest pixel, so the pixel beside a cell has distance
-    1. The second term is for the background, which the gaps are made of; within cells, and where there are fewer than
-    two cells, it is 0. It is left out where it is below 1e-8.
+    1. The second term is for the background, which the gaps are made of; within cells (unless asked for there), and
+    where there are fewer than two cells, it is 0. It is left out where it is below 1e-8.
 
     Args:
-        instances: Integers `(H, W)`: 0 = background, each cell a number of its own. Cells need a gap between them.
+        instances: Integers `(H, W)`: 0 = background, each cell a number of its own.
         w0: Weight of the gap term.
         sigma: Width of the gap term in pixels.
         class_weights: Weights w_c of background and cell. By default those that give both classes the same sum and
             all pixels a mean of 1.
+        within_cells: Whether the second term is for the pixels of cells too (there d1 is 0 and d2 the distance to the
+            nearest other cell): so it marks the border of cells without a gap between them.
 
     Returns:
         `np.ndarray`: float32 `(H, W)`.
@@ -38,8 +41,7 @@ def weight_map(
     Raises:
         ValueError: If `instances` are not integers of shape `(H, W)`, or `sigma` is not positive.
     """
-    if instances.ndim != 2 or instances.dtype.kind not in "iu":
-        raise ValueError(f"`instances` must be integers (H, W), got {instances.dtype} {instances.shape}.")
+    check_instances(instances)
     if sigma <= 0:
         raise ValueError(f"`sigma` must be positive, got {sigma}.")
     background, cell = balanced_weights(instances > 0) if class_weights is None else class_weights
@@ -48,7 +50,7 @@ def weight_map(
         reach = sigma * math.sqrt(max(0.0, 2 * math.log(w0 / 1e-8)))
         nearest, second = two_nearest_distances(instances, reach)
         gap = w0 * np.exp(-((nearest + second) ** 2) / (2 * sigma**2))
-        weights = weights + np.where(instances > 0, 0.0, gap)
+        weights = weights + (gap if within_cells else np.where(instances > 0, 0.0, gap))
     return weights.astype(np.float32)
 
 
@@ -74,9 +76,8 @@ def two_nearest_distances(instances: np.ndarray, reach: float = math.inf) -> tup
     nearest = np.full(instances.shape, np.inf)
     second = np.full(instances.shape, np.inf)
     margin = math.ceil(min(reach, max(instances.shape)))
-    if instances.max(initial=0) > instances.size:  # find_objects makes a list up to the largest number
-        instances = np.unique(np.append(0, instances), return_inverse=True)[1][1:].reshape(instances.shape)
-    for label, box in enumerate(ndimage.find_objects(instances.astype(np.intp)), start=1):
+    instances = numbered_from_one(instances)
+    for label, box in enumerate(ndimage.find_objects(instances), start=1):
         if box is None:
             continue
         around = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
@@ -85,6 +86,23 @@ def two_nearest_distances(instances: np.ndarray, reach: float = math.inf) -> tup
         second[around] = np.minimum(second[around], np.maximum(nearest[around], distance))
         nearest[around] = np.minimum(nearest[around], distance)
     return nearest, second
+
+
+def check_instances(instances: np.ndarray) -> None:
+    """Refuse what is no map of instances.
+
+    Raises:
+        ValueError: If `instances` are not integers of shape `(H, W)`.
+    """
+    if instances.ndim != 2 or instances.dtype.kind not in "iu":
+        raise ValueError(f"`instances` must be integers (H, W), got {instances.dtype} {instances.shape}.")
+
+
+def numbered_from_one(instances: np.ndarray) -> np.ndarray:
+    """The same instances with numbers that `scipy.ndimage.find_objects` can list: it counts up to the largest."""
+    if instances.max(initial=0) > instances.size:
+        instances = np.unique(np.append(0, instances), return_inverse=True)[1][1:].reshape(instances.shape)
+    return instances.astype(np.intp)
 
 
 def instances_from_mask(mask: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The options that both training scripts have, with the names of the examples of transformers and diffusers."""
 
+import multiprocessing
 import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
@@ -169,4 +170,7 @@ def run_script(main: Callable[[Arguments], None], arguments_class: type[Argument
             if os.environ.get("RANK", "0") == "0":  # one process says it for all
                 raise
             sys.exit(1)
+        finally:
+            for process in multiprocessing.active_children():
+                process.kill()  # the loader's workers ignore the signal with which Python would end them
     sys.exit(0)

@@ -122,13 +122,18 @@ def _write_state(state: TrainingState, folder: Path, accelerator: Accelerator) -
     if accelerator.is_main_process:
         _save_pretrained(state.model, state.image_processor, folder)
         if state.ema is not None:
-            save_file(state.ema.state_dict(), folder / "ema.safetensors")
+            save_file(_contiguous(state.ema.state_dict()), folder / "ema.safetensors")
         states = {"optimizer": state.optimizer.state_dict(), "scheduler": state.scheduler.state_dict()}
         if state.scaler is not None:
             states["scaler"] = state.scaler.state_dict()
         torch.save(states, folder / "optimizer.pt")
         values = {"settings": state.settings, "progress": state.progress}
         (folder / "trainer_state.json").write_text(json.dumps(values, indent=2))
+
+
+def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors in the memory layout that safetensors takes: with --channels_last weights have another one."""
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def load_checkpoint(state: TrainingState, folder: Path, accelerator: Accelerator) -> None:

@@ -14,8 +14,8 @@ import json
 import math
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,10 +152,10 @@ class Training:
         self.log.cut(first_step)
         if arguments.with_tracking:
             self.accelerator.init_trackers("u2net_hf", config=_flat(asdict(arguments)))
-        batches = self._batches(first_step)
         shown = self.accelerator.is_main_process
         bar = Progress(first_step, self.last_step, self.global_batch_size, shown)
-        with _asked_to_stop() as stop, bar:
+        # Closed, since the workers of the loader end with it, whoever else holds it.
+        with closing(self._batches(first_step)) as batches, _asked_to_stop() as stop, bar:
             for step in range(first_step + 1, self.last_step + 1):
                 loss, map_losses, stopping = self._step(step, batches, stop)
                 bar.update(step, loss)
@@ -169,7 +169,7 @@ class Training:
                     raise TrainingStopped(f"Stopped as asked; the state is saved in {self.output_dir}/step_{step}.")
         return self._finish()
 
-    def _batches(self, first_step: int) -> Iterator[dict[str, Any]]:
+    def _batches(self, first_step: int) -> Generator[dict[str, Any], None, None]:
         """The batches of this process for the steps that are left, on its device."""
         arguments, accelerator = self.arguments, self.accelerator
         passes = arguments.gradient_accumulation_steps

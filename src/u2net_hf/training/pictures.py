@@ -17,17 +17,37 @@ STRIP_HEIGHT = 160
 
 
 class Strip(NamedTuple):
-    """A validation image, its mask (L) and what the network makes of it, an array (H, W) in [0, 1]."""
+    """A validation image, its mask and what the network makes of it: a picture, or an array (H, W) in [0, 1]."""
 
     image: Image.Image
     mask: Image.Image
-    map: np.ndarray
+    map: np.ndarray | Image.Image
 
 
 def save_strips(strips: Sequence[Strip], path: Path) -> None:
     """Write photo | mask | map of some images as one PNG, an image per row."""
-    rows = [(image, mask, mask_image(np.nan_to_num(soft_map))) for image, mask, soft_map in strips]
+    rows = [
+        (image, mask, found if isinstance(found, Image.Image) else mask_image(np.nan_to_num(found)))
+        for image, mask, found in strips
+    ]
     save_image(contact_sheet(rows, STRIP_HEIGHT), path)
+
+
+def draw_contours(image: Image.Image, labels: np.ndarray, color: tuple[int, int, int]) -> Image.Image:
+    """Draw the outlines of objects into a photo; faint ones are stretched to the full range first.
+
+    Args:
+        image: Of mode RGB.
+        labels: Integers `(H, W)`, 0 = background.
+        color: Of the outlines, which lie within the objects.
+    """
+    from skimage.segmentation import find_boundaries
+
+    values = np.asarray(image, np.float32)
+    low, high = np.percentile(values, (1, 99.8))
+    drawn = np.clip((values - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
+    drawn[find_boundaries(labels, mode="inner")] = color
+    return Image.fromarray(drawn)
 
 
 def save_curves(log: Sequence[dict[str, Any]], path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,11 +16,13 @@ from PIL import Image
 from torch.utils import data
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
+from ..cell_metrics import CellMetrics
 from ..data.pixels import OBJECT_ABOVE
 from ..data.weight_map import instances_from_mask
+from ..models.unet.tiling_unet import average_rotations
 from ..sod_metrics import SODMetrics
 from .loader import ignore_signals
-from .pictures import Strip
+from .pictures import Strip, draw_contours
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 NUM_STRIPS = 8
 THRESHOLDS = tuple(round(0.1 * number, 1) for number in range(1, 10))
+GREEN, MAGENTA = (0, 255, 0), (255, 0, 255)
 MIDDLE = THRESHOLDS.index(0.5)
 
 
@@ -162,6 +166,43 @@ class ClassValidation(Validation):
                     soft_map = classes.numpy() / max(number - 1, 1)
                     strips.append(Strip(example.image, Image.fromarray(shades), soft_map))
         return class_measures(accelerator.reduce(confusion.to(accelerator.device), "sum").cpu().numpy()), strips
+
+
+@dataclass(frozen=True)
+class InstanceValidation(Validation):
+    """Average precision of objects: TP / (TP + FP + FN), the mean over the images.
+
+    At an intersection over union above 0.5, and the mean over 0.5, 0.55, ... 0.95. The overlays show the true outlines
+    and those that were found.
+    """
+
+    best_measure: ClassVar[str] = "mean_ap"
+    greater_is_better: ClassVar[bool] = True
+
+    average_rotations: bool = False
+
+    def __call__(self, model: Any, accelerator: Accelerator) -> tuple[dict[str, float], list[Strip]]:
+        """Find the objects of each image and compare them with its label map."""
+        strips: list[Strip] = []
+        metrics = CellMetrics(["ap50", "mean_ap"])
+
+        def network(tiles: torch.Tensor) -> torch.Tensor:
+            return model(pixel_values=tiles).logits
+
+        for batch in self._my_images(accelerator):
+            for example in batch:
+                tiles = example.inputs.to(accelerator.device).split(self.batch_size)
+                predict = partial(average_rotations, network) if self.average_rotations else network
+                outputs = SemanticSegmenterOutput(logits=torch.cat([predict(part) for part in tiles]))
+                size = (example.image.height, example.image.width)
+                (found,) = self.image_processor.post_process_instance_segmentation(outputs, target_sizes=[size])
+                labels, true = found["segmentation"].numpy(), np.asarray(example.mask)
+                metrics.update([labels], [true])
+                if example.shown:
+                    overlays = [draw_contours(example.image, *one) for one in ((true, GREEN), (labels, MAGENTA))]
+                    strips.append(Strip(example.image, *overlays))
+        metrics.load_state(accelerator.reduce(metrics.state(accelerator.device), "sum"))
+        return metrics.compute(), strips
 
 
 def confusion_matrix(truth: torch.Tensor, found: torch.Tensor, number: int, ignored: int) -> torch.Tensor:

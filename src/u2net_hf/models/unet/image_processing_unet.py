@@ -13,6 +13,7 @@ from transformers.processing_utils import ImagesKwargs
 from transformers.utils import TensorType, logging
 
 from .configuration_unet import UNetConfig
+from .instances_unet import InstanceOptions
 from .post_processing_unet import UNetPostProcessing
 from .tiling_unet import Pixels, cut_windows, plan_image
 
@@ -42,6 +43,13 @@ class UNetImageProcessorKwargs(ImagesKwargs, total=False):
     tile_size (`int` or `dict[str, int]`, *optional*):
         Size of the network's inputs (`{"height": ..., "width": ...}`; an integer means a square) into which images
         are cut. Without it each image is one input.
+    percentiles (`list[float]`, *optional*):
+        Two percentiles of an image's values, such as `[1, 99.8]`: the first becomes 0, the second 1, what lies beyond
+        is cut off. So exposure and bit depth are of no matter. It replaces `do_rescale`. All channels share one range,
+        that of the whole image. Without it intensities stay as they are.
+    instances (`dict`, *optional*):
+        Options of [`InstanceOptions`] (`{}` for the defaults), of a network whose labels are levels of depth, see
+        `post_process_instance_segmentation`. Without it the processor is one for semantic segmentation.
     """
 
     num_channels: int
@@ -49,6 +57,8 @@ class UNetImageProcessorKwargs(ImagesKwargs, total=False):
     upsampling: str
     depth: int
     tile_size: int | list[int] | tuple[int, ...] | dict[str, int] | None
+    percentiles: list[float] | tuple[float, ...] | None
+    instances: dict[str, Any] | None
 
 
 class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
@@ -62,6 +72,8 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
     upsampling = "transpose"
     depth = 4
     tile_size: SizeDict | None = None
+    percentiles: list[float] | None = None
+    instances: dict[str, Any] | None = None
     do_resize = False
     size: SizeDict | None = None
     resize: Callable[..., Pixels]  # of the backend
@@ -101,6 +113,12 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
                 kwargs[name] = SizeDict(**get_size_dict(kwargs[name], param_name=name))
                 if not kwargs[name].height or not kwargs[name].width:
                     raise ValueError(f'`{name}` must be {{"height": ..., "width": ...}}, got {dict(kwargs[name])}.')
+        if kwargs["percentiles"] is not None:
+            kwargs["percentiles"] = list(kwargs["percentiles"])
+            if len(kwargs["percentiles"]) != 2 or not 0 <= kwargs["percentiles"][0] < kwargs["percentiles"][1] <= 100:
+                raise ValueError(f"`percentiles` must be two ascending ones in [0, 100], got {kwargs['percentiles']}.")
+        if kwargs["instances"] is not None:
+            InstanceOptions(**kwargs["instances"])
         plan_image((1, 1), **kwargs)  # is `tile_size` one that the network can take?
         return kwargs
 
@@ -223,6 +241,7 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
         do_resize: bool,
         size: SizeDict,
         resample: PILImageResampling | int | None,
+        percentiles: list[float] | None,
         do_rescale: bool,
         rescale_factor: float,
         do_normalize: bool,
@@ -231,9 +250,11 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
         **kwargs: object,
     ) -> Pixels:
         """Resize, rescale and normalize one image, as far as the options say."""
+        if percentiles:
+            image = _stretch(image, *percentiles)
         if do_resize:
             image = self.resize(image, size, resample)
-        scale, shift = rescale_factor if do_rescale else 1, 0
+        scale, shift = rescale_factor if do_rescale and not percentiles else 1, 0
         if do_normalize:  # (image * scale - mean) / std, in two passes over the image
             std = _per_channel(image_std, image)
             scale, shift = scale / std, _per_channel(image_mean, image) / std
@@ -310,6 +331,13 @@ def _to_float(image: Pixels) -> Pixels:
     if isinstance(image, torch.Tensor):
         return image.float()
     return np.ascontiguousarray(image).astype(np.float32, copy=False)
+
+
+def _stretch(image: Pixels, low: float, high: float) -> Pixels:
+    """Stretch the values between two percentiles to [0, 1]; an image of one value becomes 0."""
+    values = image.cpu().numpy() if isinstance(image, torch.Tensor) else image
+    darkest, brightest = (float(value) for value in np.percentile(values, (low, high)))
+    return ((image - darkest) / max(brightest - darkest, 1e-6)).clip(0, 1)
 
 
 def _to_int64(label_map: Pixels) -> Pixels:

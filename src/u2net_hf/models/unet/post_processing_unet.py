@@ -1,10 +1,14 @@
 """From the logits of a U-Net to maps of whole images: what both image processors do after the network."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 from transformers.image_utils import SizeDict
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
+from .instances_unet import InstanceOptions, expected_depth, separate_instances
 from .tiling_unet import plan_image, stitch
 
 
@@ -17,6 +21,7 @@ class UNetPostProcessing:
     tile_size: SizeDict | None
     do_resize: bool
     size: SizeDict
+    instances: dict[str, Any] | None
 
     def post_process_semantic_segmentation(
         self, outputs: SemanticSegmenterOutput, target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None
@@ -89,6 +94,59 @@ class UNetPostProcessing:
         if do_min_max:
             maps = [(one - one.min()) / (one.max() - one.min()) if one.max() > one.min() else one for one in maps]
         return maps
+
+    @property
+    def post_process_instance_segmentation(self) -> Callable[..., list[dict[str, Any]]]:
+        """`(outputs, threshold=None, mask_threshold=None, overlap_mask_area_threshold=None, target_sizes=None)`: turn
+        logits into objects, as `pipeline("image-segmentation")` asks for, which takes this method if there is one.
+        So there is one only if `instances` is set: for a network whose labels are levels of depth, from the rim of an
+        object to its core (with two labels the only level is the object itself).
+
+        Args:
+            outputs ([`SemanticSegmenterOutput`]): As in `post_process_semantic_segmentation`.
+            threshold (`float`, *optional*): Objects of no higher score are left out, instead of `min_score`.
+            mask_threshold (`float`, *optional*): Pixels above it are part of an object, instead of its namesake.
+            overlap_mask_area_threshold (`float`, *optional*): Of no matter: these objects do not overlap.
+            target_sizes (`list[tuple[int, int]]`, *optional*): As in `post_process_semantic_segmentation`.
+
+        Returns:
+            `list[dict]`: For each image `segmentation`, an int32 map of shape `(height, width)` on the CPU, 0 =
+            background, and `segments_info`: `id` (the number in the map), `label_id` (that of the core) and `score`
+            (the mean probability of not being background) of each object.
+
+        Raises:
+            AttributeError: If `instances` is not set.
+            ImportError: If scikit-image is not installed.
+        """
+        if self.instances is None:
+            raise AttributeError(
+                "This processor is one for semantic segmentation: set `instances` (to {}, or options)."
+            )
+        return self._instance_segmentation
+
+    def _instance_segmentation(
+        self,
+        outputs: SemanticSegmenterOutput,
+        threshold: float | None = None,
+        mask_threshold: float | None = None,
+        overlap_mask_area_threshold: float | None = None,
+        target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None,
+    ) -> list[dict[str, Any]]:
+        given = {"min_score": threshold, "mask_threshold": mask_threshold}
+        options = InstanceOptions(
+            **((self.instances or {}) | {name: value for name, value in given.items() if value is not None})
+        )
+        results = []
+        for probabilities in self.post_process_probabilities(outputs, target_sizes):
+            maps = probabilities.detach().cpu().numpy()
+            foreground = maps[0] if len(maps) == 1 else 1 - maps[0]
+            labels, scores = separate_instances(foreground, expected_depth(maps), options)
+            info = [
+                {"id": number, "label_id": len(maps) - 1, "score": round(float(score), 6)}
+                for number, score in enumerate(scores, start=1)
+            ]
+            results.append({"segmentation": torch.from_numpy(labels), "segments_info": info})
+        return results
 
     def _image_logits(
         self, logits: torch.Tensor | None, target_sizes: "list[tuple[int, int]] | torch.Tensor | None"

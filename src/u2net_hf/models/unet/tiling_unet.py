@@ -2,6 +2,7 @@
 outputs belong. Rows and columns are planned alike, one side of the image at a time.
 """
 
+from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple, TypeAlias
 
@@ -155,4 +156,28 @@ def stitch(outputs: torch.Tensor, rows: Tiling, columns: Tiling, height: int, wi
     return whole
 
 
-__all__ = ["Tiling", "cut_windows", "plan_image", "plan_tiles", "stitch"]
+def average_rotations(network: Callable[[torch.Tensor], torch.Tensor], pixel_values: torch.Tensor) -> torch.Tensor:
+    """Average what a network says of an image in the eight positions of a square: four rotations, each mirrored too.
+
+    The paper's results are "averaged over 7 rotated versions of the input data" (section 4). Each tile is turned in
+    itself, on the grid of its pooling cells, so tiles still fit together as they do without averaging.
+
+    Args:
+        network: Gives the logits `(tiles, num_labels, output height, output width)` of `(tiles, channels, height,
+            width)`.
+        pixel_values: Tiles of any number and size.
+
+    Returns:
+        The logits of the mean probabilities, of the shape that the network gives; float32.
+    """
+    total = torch.zeros((), device=pixel_values.device)
+    for turns, mirrored in product(range(4), (False, True)):
+        view = torch.rot90(pixel_values, turns, (-2, -1))
+        logits = network(view.flip(-1) if mirrored else view).float()
+        probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+        total = total + torch.rot90(probabilities.flip(-1) if mirrored else probabilities, -turns, (-2, -1))
+    mean = (total / 8).clamp(torch.finfo(torch.float32).tiny, 1)
+    return mean.logit(eps=1e-7) if mean.shape[1] == 1 else mean.log()
+
+
+__all__ = ["Tiling", "average_rotations", "cut_windows", "plan_image", "plan_tiles", "stitch"]
