@@ -16,6 +16,7 @@ from u2net_hf import (
     UNetForSemanticSegmentation,
     UNetImageProcessorPil,
 )
+from u2net_hf.weights.published import ISNET_INPUT
 
 SIDE = 64
 
@@ -49,6 +50,14 @@ def save_u2net(folder: Path, do_antialias: bool = True, **config: Any) -> Path:
     processor = U2NetImageProcessorPil(size={"height": SIDE, "width": SIDE}, do_antialias=do_antialias)
     model = U2NetForImageSegmentation(tiny_u2net_config(**config))
     trained_looking(model, model.outconv, processor).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def save_isnet(folder: Path) -> Path:
+    processor = U2NetImageProcessorPil(**ISNET_INPUT | {"size": {"height": SIDE, "width": SIDE}})
+    model = U2NetForImageSegmentation(tiny_u2net_config(stem_channels=3, fuse_side_maps=False))
+    trained_looking(model, model.side1, processor).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 

@@ -26,6 +26,7 @@ from u2net_hf.hub.cards import (
     model_card,
     model_index,
 )
+from u2net_hf.weights.published import ISNET_INPUT, PUBLISHED
 
 RESULTS = Results(
     model="outputs/net",
@@ -49,7 +50,10 @@ RESULTS = Results(
 
 
 def card_of(folder: Path, family: str = "u2net", results: Results | None = None, **facts: str) -> str:
-    if family == "u2net":
+    if family == "isnet":
+        config = tiny_u2net_config(stem_channels=3, fuse_side_maps=False)
+        model, processor = U2NetForImageSegmentation(config), U2NetImageProcessorPil(**ISNET_INPUT)
+    elif family == "u2net":
         model, processor = U2NetForImageSegmentation(tiny_u2net_config()), U2NetImageProcessorPil()
     else:
         config = tiny_unet_config()
@@ -91,6 +95,23 @@ def test_a_model_card_is_accepted_and_complete(tmp_path: Path, family: str) -> N
     assert "{{" not in card
     assert "{%" not in card
     assert "\n\n\n" not in card
+
+
+def test_the_card_of_isnet_says_what_it_is_for_and_that_its_license_is_not_stated(tmp_path: Path) -> None:
+    license = PUBLISHED["isnet"].license
+    card, other = card_of(tmp_path, "isnet", license=license), card_of(tmp_path)
+    assert card_problems(card, "model") == []
+    assert ModelCard(card).data.license == "other"
+    for text in (
+        f"| License of the weights | {license} |",
+        "| Network | IS-Net with 3 stages of its own |",
+        "brings to 1024x1024",
+        "- For fine structure at high resolution",
+        "Highly Accurate Dichotomous Image Segmentation",
+    ):
+        assert text in card, text
+        assert text not in other, text
+    assert "\n\n\n" not in card + other
 
 
 def test_without_results_it_says_not_measured(tmp_path: Path) -> None:
@@ -135,6 +156,10 @@ def test_names_of_corpora_become_identifiers(name: str) -> None:
         (U2NetConfig.small(), "U²-Net†"),
         (U2NetConfig.small(use_batch_norm=False), "U²-Net†, its BatchNorms folded into the convolutions"),
         (tiny_u2net_config(), "U²-Net with 3 stages of its own"),
+        (U2NetConfig.isnet(), "IS-Net"),
+        (U2NetConfig.small(stem_channels=64, fuse_side_maps=False), "IS-Net†"),
+        (tiny_u2net_config(stem_channels=3, fuse_side_maps=False), "IS-Net with 3 stages of its own"),
+        (U2NetConfig(stem_channels=64), "U²-Net with IS-Net's stem or side maps"),
     ],
 )
 def test_networks_have_the_names_of_the_paper(config: U2NetConfig, name: str) -> None:

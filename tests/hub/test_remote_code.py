@@ -30,6 +30,7 @@ from u2net_hf import (
     UNetForSemanticSegmentation,
     UNetImageProcessorPil,
 )
+from u2net_hf.weights.published import ISNET_INPUT
 
 pytest_plugins = ["hub_fixtures"]
 
@@ -95,6 +96,13 @@ def u2net() -> tuple[PreTrainedModel, U2NetImageProcessorPil]:
     return U2NetForImageSegmentation(tiny_u2net_config()).eval(), processor
 
 
+def isnet() -> tuple[PreTrainedModel, U2NetImageProcessorPil]:
+    torch.manual_seed(8)
+    processor = U2NetImageProcessorPil(**ISNET_INPUT | {"size": {"height": 22, "width": 27}})
+    config = tiny_u2net_config(stem_channels=3, fuse_side_maps=False)
+    return U2NetForImageSegmentation(config).eval(), processor
+
+
 def unet() -> tuple[PreTrainedModel, UNetImageProcessorPil]:
     torch.manual_seed(6)
     config = tiny_unet_config(padding="valid", num_channels=1)
@@ -138,7 +146,17 @@ def test_without_the_package_all_is_bit_equal(connected_hub: Hub, photo: Path, t
     remover.save_pretrained(tmp_path / "unet-v1.0")
     remover.push_to_hub("me/unet")
 
-    names = ["me/unet", str(tmp_path / "unet-v1.0"), "me/u2net", str(tmp_path / "u2net")]
+    isnet_model, isnet_processor = isnet()
+    for save in (isnet_model.save_pretrained, isnet_processor.save_pretrained):
+        save(tmp_path / "u2net-isnet")
+
+    names = [
+        "me/unet",
+        str(tmp_path / "unet-v1.0"),
+        "me/u2net",
+        str(tmp_path / "u2net-isnet"),
+        str(tmp_path / "u2net"),
+    ]
     environment = os.environ | connected_hub.environment(tmp_path / "home")
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "seen.npz"), str(photo), *names]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -147,8 +165,10 @@ def test_without_the_package_all_is_bit_equal(connected_hub: Hub, photo: Path, t
 
     seen = np.load(tmp_path / "seen.npz")
     u2net_values, unet_values = expected(model, processor, photo), expected(other_model, other_processor, photo)
+    isnet_values = expected(isnet_model, isnet_processor, photo)
     for name in [*names, "again"]:
         prefix, values = ("UNet", unet_values) if "unet" in Path(name).name else ("U2Net", u2net_values)
+        values = isnet_values if "isnet" in Path(name).name else values
         assert str(seen[f"{name} config"]).startswith("transformers_modules.")
         assert str(seen[f"{name} pil"]) == f"{prefix}ImageProcessorPil"
         assert str(seen[f"{name} torchvision"]) == f"{prefix}ImageProcessor"
@@ -157,7 +177,7 @@ def test_without_the_package_all_is_bit_equal(connected_hub: Hub, photo: Path, t
             np.testing.assert_array_equal(seen[f"{name} {key}"], value, err_msg=f"{name} {key}")
 
 
-@pytest.mark.parametrize("make", [u2net, unet])
+@pytest.mark.parametrize("make", [u2net, isnet, unet])
 def test_a_published_folder_is_lean(tmp_path: Path, make: Callable) -> None:
     """Little to trust: few files, and nothing optimized in them."""
     model, processor = make()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from export_helpers import SIDE, drawn_photo, run, save_u2net, save_unet, trained_looking
+from export_helpers import SIDE, drawn_photo, run, save_isnet, save_u2net, save_unet, trained_looking
 from PIL import Image
 from run_script import run_script
 from torch import nn
@@ -57,6 +57,31 @@ def test_the_graph_divides_by_the_maximum_itself(u2net: Path, exported: Path) ->
         undivided = model(plain).logits.sigmoid().numpy()
     assert abs(divided - undivided).max() > 0.05
     np.testing.assert_allclose(run(exported / "onnx" / "model.onnx", plain), divided, atol=1e-4)
+
+
+def test_isnet_is_exported_in_both_floating_point_types_and_any_size(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    source = save_isnet(tmp_path / "model")
+    half = export_onnx(source, tmp_path / "out", dtypes=["float32", "float16"])[1]
+    model = U2NetForImageSegmentation.from_pretrained(source)
+    for size in ((2, 64, 64), (1, 37, 90), (1, 129, 66)):
+        images = torch.rand(size[0], 3, *size[1:]) / 2 - 0.5  # dark: a division by the maximum would change them
+        with torch.inference_mode():
+            expected = model(images).logits.sigmoid().numpy()
+        assert expected.std() > 0.02
+        np.testing.assert_allclose(run(tmp_path / "out/onnx/model.onnx", images), expected, rtol=0, atol=1e-5)
+        assert abs(run(half.path, images) - expected).mean() < 0.005
+    config, processor = (json.loads((tmp_path / "out" / name).read_text()) for name in CONFIGURATIONS)
+    assert config["model_type"] == "isnet"
+    assert (processor["image_mean"], processor["image_std"]) == ([0.5] * 3, [1.0] * 3)
+    assert processor["size"] == {"height": SIDE, "width": SIDE}
+
+
+def test_int8_of_isnet_is_refused(tmp_path: Path) -> None:
+    source = save_isnet(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"int8 of IS-Net is not offered, .*: leave int8 out"):
+        export_onnx(source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_processor_that_does_not_divide_makes_a_graph_that_does_not(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def demo(
     ] = 7860,
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="To choose from; by default u2netp and u2net. Repeatable."),
+        typer.Option("--model", "-m", help="To choose from; by default u2netp, u2net and isnet. Repeatable."),
     ] = None,
 ) -> None:
     """Cut objects out in the browser: a page on this machine, which uploads nothing elsewhere.
@@ -143,10 +143,10 @@ def demo(
     from ..utils.resources import find_template
 
     try:
-        from ..removal.demo import MAX_FILE_SIZE, build_app
+        from ..removal.demo import DEFAULT_MODELS, MAX_FILE_SIZE, build_app
     except ModuleNotFoundError as error:
         raise RuntimeError("the demo needs another package: pip install 'u2net-hf[demo]'") from error
-    page = build_app(models or ("u2netp", "u2net"), examples=[find_template("space/coffee.jpg")])
+    page = build_app(models or DEFAULT_MODELS, examples=[find_template("space/coffee.jpg")])
     page.launch(server_name="127.0.0.1", server_port=port, share=False, max_file_size=MAX_FILE_SIZE)
 
 

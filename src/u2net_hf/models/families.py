@@ -61,12 +61,14 @@ class Family:
 
 
 def _u2net_name(config: Any) -> str:
-    """U²-Net, U²-Net† or a network with other stages."""
+    """U²-Net, IS-Net (with a stem, and without a fused map), a small one of either, or one with other stages."""
+    form = (config.stem_channels is not None, config.fuse_side_maps)
+    name = {(False, True): "U²-Net", (True, False): "IS-Net"}.get(form, "U²-Net with IS-Net's stem or side maps")
     stages = (config.encoder_stages, config.decoder_stages)
-    for name, known in (("U²-Net", type(config)()), ("U²-Net†", type(config).small())):
+    for mark, known in (("", type(config)()), ("†", type(config).small())):
         if stages == (known.encoder_stages, known.decoder_stages):
-            return name
-    return f"U²-Net with {len(config.encoder_stages)} stages of its own"
+            return f"{name}{mark}"
+    return f"{name} with {len(config.encoder_stages)} stages of its own"
 
 
 FAMILIES = {

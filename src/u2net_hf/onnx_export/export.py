@@ -94,7 +94,7 @@ def export_onnx(
         ImageError: If a photo cannot be read.
         RuntimeError: If ONNX Runtime is not installed, or a graph does not compute what the network computes. Nothing
             is written then.
-        ValueError: If an argument is wrong, or "int8" is asked of a U-Net without photos.
+        ValueError: If an argument is wrong, or "int8" is asked of a U-Net without photos or of an IS-Net.
     """
     photos = None if calibration_images is None else find_photos(calibration_images)
     dtypes = _check_arguments(dtypes, opset)
@@ -157,6 +157,8 @@ def _write_graphs(
     """Write the graphs and return the largest and the mean difference of each one from torch."""
     from .graphs import LogitsGraph, SaliencyGraph, fold_batch_norm, write_float16, write_float32, write_int8
 
+    if "int8" in dtypes and getattr(model.config, "stem_channels", None) is not None:
+        raise ValueError("int8 of IS-Net is not offered, for what it costs is not measured: leave int8 out.")
     if photos is None:
         photos = _default_photos(model, dtypes)
     folder.mkdir()

@@ -22,6 +22,7 @@ from ..images.drawing import checkerboard
 from ..images.files import cut_out, open_image, save_image
 from ..models.u2net.render_u2net import RenderOptions, render, render_mask
 
+DEFAULT_MODELS = ("u2netp", "u2net", "isnet")
 MAX_FILE_SIZE = "20mb"
 MAX_PIXELS = 40_000_000
 MAX_WAITING = 20  # visitors in the queue; others are asked to come again
@@ -36,7 +37,7 @@ ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "netw
 _load_engine = functools.cache(load_engine)
 
 
-def build_app(models: Sequence[str] = ("u2netp", "u2net"), *, examples: Sequence[str | Path] = ()) -> gr.Blocks:
+def build_app(models: Sequence[str] = DEFAULT_MODELS, *, examples: Sequence[str | Path] = ()) -> gr.Blocks:
     """Build the page; `launch(max_file_size=MAX_FILE_SIZE)` starts it.
 
     A model is fetched and loaded when it is first used.
