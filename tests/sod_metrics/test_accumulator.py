@@ -21,6 +21,7 @@ from u2net_hf.sod_metrics import (
     dice,
     e_curve,
     f_beta,
+    hce,
     iou,
     mae,
     precision_recall,
@@ -47,7 +48,7 @@ def test_means_of_the_measures_in_both_averagings() -> None:
     adaptive = np.array([adaptive_precision_recall(pair) for pair in pairs])
     e = np.mean([e_curve(pair) for pair in pairs], axis=0)
     single = {"mae": mae, "weighted_f": weighted_f, "s_measure": s_measure, "relaxed_f": relaxed_f}
-    single |= {"adaptive_e": adaptive_e, "iou": iou, "dice": dice}
+    single |= {"adaptive_e": adaptive_e, "iou": iou, "dice": dice, "hce": hce}
     expected = {name: np.mean([function(pair) for pair in pairs]) for name, function in single.items()}
     expected |= {"max_e": e.max(), "mean_e": e.mean()}
     f = {

@@ -155,7 +155,7 @@ def test_description_names_every_measure_and_citation(load: Any) -> None:
     metric = load()
     assert all(name in metric.inputs_description for name in MEASURES)
     assert "averaging" in metric.compute.__doc__
-    assert metric.citation.count("@inproceedings") == 6
+    assert metric.citation.count("@inproceedings") == 7
 
 
 def test_a_copy_works_without_the_package(

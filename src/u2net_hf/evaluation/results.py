@@ -30,6 +30,7 @@ MEASURES = {
     "adaptive_e": "adaptive E-measure ↑",
     "iou": "IoU ↑",
     "dice": "Dice ↑",
+    "hce": "HCE ↓",
 }
 CURVES = ("precision", "recall", "f")
 
@@ -131,7 +132,8 @@ def results_table(scores: Sequence[Score]) -> str:
     rows = [["measure", *(f"{score.title}, {score.images:,} images" for score in scores)]]
     rows.append(["---"] * len(rows[0]))
     for name in names:
-        numbers = [f"{score.metrics[name]:.3f}" if name in score.metrics else "–" for score in scores]
+        digits = 1 if name == "hce" else 3  # clicks, where all others are at most 1
+        numbers = [f"{score.metrics[name]:.{digits}f}" if name in score.metrics else "–" for score in scores]
         rows.append([MEASURES[name], *numbers])
     rows.append(["variant", *(score.variant_text for score in scores)])
     return "\n".join(f"| {' | '.join(one_line(cell) for cell in row)} |" for row in rows)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .accumulator import AVERAGINGS, MEASURES, SODMetrics
+from .correction_effort import hce
 from .measures import (
     adaptive_e,
     adaptive_precision_recall,
@@ -32,6 +33,7 @@ __all__ = [
     "dice",
     "e_curve",
     "f_beta",
+    "hce",
     "iou",
     "mae",
     "precision_recall",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .correction_effort import hce
 from .measures import (
     adaptive_e,
     adaptive_precision_recall,
@@ -66,6 +67,7 @@ _STATISTICS = {
     "adaptive_e": _Statistic((), adaptive_e),
     "iou": _Statistic((), iou),
     "dice": _Statistic((), dice),
+    "hce": _Statistic((), hce),
 }
 
 _MEASURES = {
@@ -81,6 +83,7 @@ _MEASURES = {
     "adaptive_e": _Measure("adaptive_e", _itself),
     "iou": _Measure("iou", _itself),
     "dice": _Measure("dice", _itself),
+    "hce": _Measure("hce", _itself),
 }
 
 MEASURES = tuple(_MEASURES)

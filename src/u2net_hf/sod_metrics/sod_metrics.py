@@ -7,15 +7,17 @@ import evaluate
 
 # evaluate copies this file and the siblings that it names itself, one statement each; it does not follow them further.
 from .accumulator import MEASURES, SODMetrics
+from .correction_effort import hce
 from .masks import interpret_mask
 from .measures import mae
 from .pair import Pair
 
-__all__ = ["Pair", "SODMetric", "interpret_mask", "mae"]
+__all__ = ["Pair", "SODMetric", "hce", "interpret_mask", "mae"]
 
 _DESCRIPTION = """\
 The measures of the salient object detection papers: max, mean and adaptive F-beta (beta² = 0.3), mean absolute error,
-weighted F-measure, S-measure, relaxed boundary F-measure, max, mean and adaptive E-measure, IoU and Dice.
+weighted F-measure, S-measure, relaxed boundary F-measure, max, mean and adaptive E-measure, IoU, Dice and HCE (human
+correction effort: clicks to correct the binary map).
 E-measures are divided by N - 1 for N pixels, as in the published code, so they reach N / (N - 1): above 1 on a small
 image. "max F-beta" has published variants that differ by several points on the same maps: say which one you report.
 Only sums are kept, never the maps: a data set of any size needs a few kilobytes.
@@ -51,6 +53,8 @@ _CITATION = """\
   year={2018}}
 @inproceedings{qin2019basnet, title={BASNet: Boundary-aware salient object detection}, author={Qin, Xuebin and Zhang,
   Zichen and Huang, Chenyang and Gao, Chao and Dehghan, Masood and Jagersand, Martin}, booktitle={CVPR}, year={2019}}
+@inproceedings{qin2022highly, title={Highly accurate dichotomous image segmentation}, author={Qin, Xuebin and Dai, Hang
+  and Hu, Xiaobin and Fan, Deng-Ping and Shao, Ling and Van Gool, Luc}, booktitle={ECCV}, year={2022}}
 """
 
 
