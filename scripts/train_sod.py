@@ -14,6 +14,12 @@ Several classes, from masks whose gray values or palette indices are 0 (backgrou
 
     python scripts/train_sod.py --dataset_name parts --num_labels 3 --model_name_or_path u2netp --output_dir parts-net
 
+IS-Net for fine structure, at 1024x1024 with the supervision of its paper: first the GT encoder, then the network:
+
+    python scripts/train_sod.py --dataset_name DIS5K --config isnet --gt_encoder train --output_dir gt-encoder ...
+    python scripts/train_sod.py --dataset_name DIS5K --config isnet --gt_encoder gt-encoder --output_dir isnet \\
+        --per_device_train_batch_size 8 ...
+
 One GPU; four GPUs; two nodes of eight (on each node, with its rank); two processes on the CPU:
 
     accelerate launch --mixed_precision bf16 scripts/train_sod.py ... --channels_last
@@ -27,6 +33,7 @@ SIGTERM and Ctrl-C save the state and exit with status 143; errors exit with 1.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -40,12 +47,27 @@ from u2net_hf.data.transforms import authors_recipe, strong_recipe
 from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import MakeSaliencySample, Share, make_loader
 from u2net_hf.training.loop import Training
+from u2net_hf.training.mask_encoder import (
+    FeatureSupervision,
+    MakeMaskSample,
+    MaskEncoder,
+    MasksAsImages,
+    load_mask_encoder,
+)
 from u2net_hf.training.validation import ClassValidation, SaliencyValidation
 from u2net_hf.weights.convert import restore_batch_norm
 from u2net_hf.weights.loading import load_pretrained, load_whole_model
-from u2net_hf.weights.published import resolve
+from u2net_hf.weights.published import ISNET_INPUT, resolve
 
-CONFIGS: dict[str, Any] = {"u2net": U2NetConfig, "u2netp": U2NetConfig.small}
+CONFIGS: dict[str, Any] = {
+    "u2net": U2NetConfig,
+    "u2netp": U2NetConfig.small,
+    "isnet": U2NetConfig.isnet,
+    "isnet_small": partial(U2NetConfig.small, stem_channels=64, fuse_side_maps=False),
+}
+TRAIN = "train"
+# A mask's gray values / 255, as its encoder takes them.
+MASK_INPUT: dict[str, Any] = {"do_antialias": False, "do_scale_by_max": False, "do_normalize": False}
 RECIPES = {"authors": authors_recipe, "strong": strong_recipe}
 # Batches on which the BatchNorm statistics of published weights are measured.
 BATCH_NORM_BATCHES = 8
@@ -55,7 +77,18 @@ BATCH_NORM_BATCHES = 8
 class Arguments(TrainingArguments):
     """The recipe of the paper and the released code: Adam, a constant rate of 1e-3, batches of 12."""
 
-    config: Literal["u2net", "u2netp"] = option("u2net", "Network from scratch: U²-Net, or the small U²-Net†.")
+    config: Literal["u2net", "u2netp", "isnet", "isnet_small"] = option(
+        "u2net", "Network from scratch: U²-Net, the small U²-Net†, IS-Net, or IS-Net with the stages of U²-Net†."
+    )
+    gt_encoder: str | None = option(
+        None,
+        "Feature supervision of an IS-Net. train: train its GT encoder, which rebuilds masks, instead of the network; "
+        "a folder made so: draw the network's features to those of that encoder.",
+    )
+    resolution: int | None = option(
+        None,
+        "Side of the network's inputs in pixels. Default: as the weights are used; from scratch 320, of IS-Net 1024.",
+    )
     recipe: Literal["authors", "strong"] = option(
         "authors",
         "Transforms. authors: resize to the resolution, crop nine tenths, flip. strong: also scale, rotation, color, "
@@ -104,14 +137,18 @@ def main(arguments: Arguments) -> None:
     validation_name = arguments.validation_dataset_name or arguments.dataset_name
     validation_corpus: Any = load_corpus(validation_name, arguments.validation_split, **masks)
 
-    size = {"height": arguments.resolution, "width": arguments.resolution}
-    if arguments.model_name_or_path:
-        image_processor = load_pretrained(AutoImageProcessor, resolve(arguments.model_name_or_path), size=size)
-    else:
-        image_processor = U2NetImageProcessorPil(size=size)
+    image_processor = load_image_processor(arguments)
+    arguments.resolution = image_processor.size["height"]
     recipe = RECIPES[arguments.recipe](arguments.resolution)
-    make_sample = MakeSaliencySample(image_processor, recipe, arguments.seed)
-    model = load_network(arguments, corpus, make_sample)
+    make_sample: Any = MakeSaliencySample(image_processor, recipe, arguments.seed)
+    model: Any = load_network(arguments, corpus, make_sample)
+    supervision = None
+    if arguments.gt_encoder == TRAIN:
+        model, make_sample = MaskEncoder(model.config), MakeMaskSample(make_sample)
+        image_processor = U2NetImageProcessorPil(size=dict(image_processor.size), **MASK_INPUT)
+        validation_corpus = MasksAsImages(validation_corpus)
+    elif arguments.gt_encoder:
+        supervision = FeatureSupervision(model, load_mask_encoder(arguments.gt_encoder))
 
     optimizer = torch.optim.Adam(
         model.parameters(),
@@ -124,7 +161,20 @@ def main(arguments: Arguments) -> None:
     validation = (ClassValidation if arguments.num_labels else SaliencyValidation)(
         validation_corpus, image_processor, arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
     )
-    Training(arguments, model, image_processor, optimizer, corpus, make_sample, validation).run()
+    Training(arguments, model, image_processor, optimizer, corpus, make_sample, validation, supervision).run()
+
+
+def load_image_processor(arguments: Arguments) -> Any:
+    """The image processor of the weights to start from, or that which belongs to a new network."""
+    side = arguments.resolution
+    size: dict[str, Any] = {} if side is None else {"size": {"height": side, "width": side}}
+    if arguments.model_name_or_path:
+        image_processor = load_pretrained(AutoImageProcessor, resolve(arguments.model_name_or_path), **size)
+    else:
+        image_processor = U2NetImageProcessorPil(**(ISNET_INPUT if "isnet" in arguments.config else {}) | size)
+    if image_processor.size["height"] != image_processor.size["width"]:
+        raise ValueError(f"{arguments.model_name_or_path} takes inputs that are not square: give --resolution.")
+    return image_processor
 
 
 def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySample) -> U2NetForImageSegmentation:

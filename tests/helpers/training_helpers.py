@@ -31,6 +31,7 @@ from u2net_hf.training import loop as training_module
 from u2net_hf.training.arguments import EXIT_STOPPED, TrainingArguments, TrainingError, TrainingStopped
 from u2net_hf.training.loader import MakeSaliencySample, MakeSegmentationSample
 from u2net_hf.training.loop import Training
+from u2net_hf.training.mask_encoder import FeatureSupervision, MaskEncoder
 from u2net_hf.training.validation import SaliencyValidation, SegmentationValidation
 
 
@@ -55,15 +56,15 @@ def tiny_training(
     """A training of a tiny network on ten drawn pairs, validated on five.
 
     Args:
-        network: "u2net" or "unet" (with dropout).
+        network: "u2net", "isnet" (with the supervision of a random GT encoder) or "unet" (with dropout).
         output_dir: The folder of the training.
         change_sample: Called with each training sample.
-        options: Of `TrainingArguments`, and `corpus`, `optimizer`, `use_batch_norm` and `curves`: whether to draw
-            them, which takes as long as all the rest.
+        options: Of `TrainingArguments`, and `corpus`, `optimizer`, `encoder_seed`, `use_batch_norm` and `curves`:
+            whether to draw them, which takes as long as all the rest.
     """
     if not options.pop("curves", False):
         training_module.save_curves = lambda log, path: None
-    use_batch_norm = options.pop("use_batch_norm", True)
+    use_batch_norm, encoder_seed = options.pop("use_batch_norm", True), options.pop("encoder_seed", 1)
     optimizer_class = options.pop("optimizer", torch.optim.Adam)
     corpus, validation_corpus = options.pop("corpus", None) or drawn_corpus(10), drawn_corpus(5)
     defaults: dict[str, Any] = {"per_device_train_batch_size": 2, "max_train_steps": 8, "logging_steps": 2}
@@ -72,8 +73,14 @@ def tiny_training(
     torch.manual_seed(0)
     model: Any
     processor: Any
-    if network == "u2net":
+    supervision = None
+    if network == "isnet":
+        model = U2NetForImageSegmentation(tiny_u2net_config(stem_channels=3, fuse_side_maps=False))
+        torch.manual_seed(encoder_seed)
+        supervision = FeatureSupervision(model, MaskEncoder(model.config))
+    elif network == "u2net":
         model = U2NetForImageSegmentation(tiny_u2net_config(use_batch_norm=use_batch_norm))
+    if network != "unet":
         processor = U2NetImageProcessorPil(size={"height": 20, "width": 20})
         make: Any = MakeSaliencySample(processor, authors_recipe(20), arguments.seed)
         validation: Any = SaliencyValidation(validation_corpus, processor, batch_size=2)
@@ -88,7 +95,7 @@ def tiny_training(
         return change_sample(sample) if change_sample else sample
 
     optimizer = optimizer_class(model.parameters(), lr=arguments.learning_rate)
-    return Training(arguments, model, processor, optimizer, corpus, make_sample, validation)
+    return Training(arguments, model, processor, optimizer, corpus, make_sample, validation, supervision)
 
 
 def run_in_processes(function: Callable[[], Any], log: Path, num_processes: int = 1) -> list[int]:

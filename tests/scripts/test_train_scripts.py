@@ -71,6 +71,31 @@ def test_train_sod_from_scratch(tmp_path: Path, corpus: Path) -> None:
     assert AutoImageProcessor.from_pretrained(output).size == {"height": 32, "width": 32}
 
 
+def test_train_sod_trains_isnet_with_its_gt_encoder(tmp_path: Path, corpus: Path) -> None:
+    encoder, output, log = tmp_path / "encoder", tmp_path / "run", tmp_path / "log"
+    options = ("--dataset_name", corpus, "--config", "isnet_small", "--resolution", 32, *SMALL)
+    assert run("train_sod.py", log, "--gt_encoder", "train", "--output_dir", encoder, *options) == 0, log.read_text()
+    assert json.loads((encoder / "config.json").read_text())["architectures"] == ["MaskEncoder"]
+    assert run("train_sod.py", log, "--gt_encoder", encoder, "--output_dir", output, *options) == 0, log.read_text()
+    model, processor = (
+        AutoModelForImageSegmentation.from_pretrained(output),
+        AutoImageProcessor.from_pretrained(output),
+    )
+    assert (model.config.stem_channels, model.config.fuse_side_maps) == (64, False)
+    assert ([*processor.image_mean], [*processor.image_std], processor.do_scale_by_max) == ([0.5] * 3, [1] * 3, False)
+    assert processor.size == {"height": 32, "width": 32}
+    assert "gt_encoder" in (output / "step_2" / "trainer_state.json").read_text()
+    assert run("train_sod.py", log, "--gt_encoder", output, "--output_dir", tmp_path / "x", *options) == 1
+    assert f"Error: {output} holds no GT encoder: make one with" in log.read_text()
+
+
+@pytest.mark.parametrize(("config", "side"), [("u2netp", 320), ("isnet_small", 1024)])
+def test_a_new_network_has_the_input_of_its_family(monkeypatch: pytest.MonkeyPatch, config: str, side: int) -> None:
+    script = runpy.run_path(str(SCRIPTS / "train_sod.py"))
+    arguments = script["Arguments"](dataset_name="x", output_dir="y", config=config)
+    assert script["load_image_processor"](arguments).size == {"height": side, "width": side}
+
+
 def test_train_sod_goes_on_from_folded_weights(tmp_path: Path, corpus: Path, folded: Path) -> None:
     """With a vanishing learning rate the fine-tuned network still predicts what the folded one does."""
     output, log = tmp_path / "run", tmp_path / "log"
@@ -172,6 +197,8 @@ def test_help_shows_launch_lines_and_defaults(tmp_path: Path, script: str) -> No
         (["--num_labels", "1"], "--num_labels must be at least 2, got 1"),
         (["--num_labels", "2", "--object_values", "1"], "give one of them"),
         (["--object_values", "red"], "'red' is no number"),
+        (["--gt_encoder", "train"], "A GT encoder teaches an IS-Net for one object"),
+        (["--config", "isnet_small", "--gt_encoder", "./nothing"], "There is no model ./nothing"),
         (["--object_values", "7"], "masks are empty"),
     ],
 )

@@ -71,6 +71,8 @@ def assert_same_run(one: Path, other: Path) -> None:
         ("u2net", 1, {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "ema_decay": 0.9}),
         ("unet", 1, {"lr_scheduler_type": "cosine", "max_grad_norm": 0.5, "dataloader_num_workers": 1}),
         ("u2net", 2, {"per_device_train_batch_size": 1, "checkpoints_total_limit": 1}),
+        ("isnet", 1, {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "ema_decay": 0.9}),
+        ("isnet", 2, {"per_device_train_batch_size": 1}),
         ("unet", 2, {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "ema_decay": 0.5}),
     ],
 )

@@ -61,7 +61,7 @@ class TrainingArguments:
     dataloader_num_workers: int = option(0, "Processes that prepare samples, for each training process.")
 
     model_name_or_path: str | None = option(None, "Weights to start from: a folder, a Hub id or a published name.")
-    resolution: int = option(320, "Side of the network's inputs in pixels.")
+    resolution: int | None = option(None, "Side of the network's inputs in pixels.")
 
     per_device_train_batch_size: int = option(1, "Samples per process in each pass.")
     per_device_eval_batch_size: int = option(8, "Images, or tiles of one, per process in validation.")

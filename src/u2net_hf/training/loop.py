@@ -41,6 +41,7 @@ from .checkpointing import (
 from .launch import make_accelerator
 from .loader import MakeSample, Share, make_loader
 from .log import TrainingLog, finite_or_none
+from .mask_encoder import FeatureSupervision
 from .pictures import save_curves, save_strips
 from .progress import Progress
 from .validation import Validation
@@ -63,6 +64,7 @@ class Training:
         corpus: What to train on, from `load_corpus`.
         make_sample: Makes the model's arguments of a record.
         validation: Measures a model.
+        supervision: A second loss around the model, which is trained with both.
 
     Raises:
         TrainingError: If options do not fit what is installed or at hand.
@@ -78,6 +80,7 @@ class Training:
         corpus: Dataset | IterableDataset,
         make_sample: MakeSample,
         validation: Validation,
+        supervision: FeatureSupervision | None = None,
     ) -> None:
         check_masks(corpus)
         check_masks(validation.corpus)
@@ -102,9 +105,11 @@ class Training:
         scheduler = get_scheduler(
             arguments.lr_scheduler_type, optimizer, arguments.num_warmup_steps, num_training_steps=self.last_step
         )
-        self.parallel_model, optimizer = self.accelerator.prepare(model, optimizer)
+        trained = model if supervision is None else supervision.to(self.accelerator.device)
+        self.parallel_model, optimizer = self.accelerator.prepare(trained, optimizer)
+        settings = self._settings() | ({} if supervision is None else {"gt_encoder": supervision.digest})
         self.state = TrainingState(
-            model, image_processor, optimizer, scheduler, self.accelerator.scaler, ema, self._settings()
+            model, image_processor, optimizer, scheduler, self.accelerator.scaler, ema, settings
         )
         self.state.progress |= {"step": 0, "measures": {}, "best": None, "loss_sum": 0.0, "loss_count": 0}
 
@@ -231,14 +236,15 @@ class Training:
 
     @torch.no_grad()
     def _map_losses(self, outputs: Any, batch: dict[str, Any]) -> dict[str, float]:
-        """The loss of the fused map and of each side output, in the last batch of a step; nothing for one map."""
+        """The loss of the fused map, if there is, and of each side output, in the last batch of a step."""
         if not getattr(outputs, "side_logits", None):
             return {}
-        maps = (outputs.logits, *outputs.side_logits)
-        losses = torch.stack([self.state.model.map_loss(logits, batch["labels"]) for logits in maps])
-        names = ["fused", *(f"side_{number}" for number in range(1, len(maps)))]
+        maps = {f"side_{number}": logits for number, logits in enumerate(outputs.side_logits, start=1)}
+        if self.state.model.config.fuse_side_maps:
+            maps = {"fused": outputs.logits, **maps}
+        losses = torch.stack([self.state.model.map_loss(logits, batch["labels"]) for logits in maps.values()])
         values = self.accelerator.reduce(losses, "mean").tolist()
-        return {f"loss/{name}": value for name, value in zip(names, values, strict=True)}
+        return {f"loss/{name}": value for name, value in zip(maps, values, strict=True)}
 
     def _report_not_finite(self, step: int, loss: float, losses: list[torch.Tensor], names: list[list[str]]) -> None:
         """Stop on every process, with the files of the batches whose loss is not finite."""

@@ -25,7 +25,7 @@ SHIPPED = Path(__file__).parent
 RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 
 # Pillow's bytes / 255 - 0.5.
-ISNET_INPUT = {
+ISNET_INPUT: dict[str, Any] = {
     "size": {"height": 1024, "width": 1024},
     "do_scale_by_max": False,
     "image_mean": [0.5, 0.5, 0.5],
