@@ -29,7 +29,7 @@ def main(
 
     from u2net_hf.engines import load_engine
     from u2net_hf.engines.predict import saliency_maps
-    from u2net_hf.images.drawing import contact_sheet
+    from u2net_hf.images.drawing import captioned_row
     from u2net_hf.images.files import cut_out, save_image
     from u2net_hf.models.u2net.render_u2net import refine_alpha
 
@@ -39,11 +39,7 @@ def main(
     for margin in MARGINS:
         alpha, colors = refine_alpha(photo, saliency, margin=margin)
         pictures[f"matting, margin {margin}"] = cut_out(Image.fromarray(colors), alpha, background=BACKGROUND)
-    titled = [
-        contact_sheet([[picture.crop(HEAD)]], HEAD[3] - HEAD[1], captions=[title])
-        for title, picture in pictures.items()
-    ]
-    save_image(contact_sheet([titled], titled[0].height, gap=0), output)
+    save_image(captioned_row({title: picture.crop(HEAD) for title, picture in pictures.items()}), output)
     print(printable(output))
 
 

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from u2net_hf.images.drawing import CAPTION_HEIGHT, checkerboard, contact_sheet, save_figure
+from u2net_hf.images.drawing import CAPTION_HEIGHT, captioned_row, checkerboard, contact_sheet, save_figure
 
 
 def test_rows_of_pictures_of_one_height() -> None:
@@ -49,3 +49,13 @@ def test_a_figure_is_written_whole(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="xyz"):
         save_figure(Figure(), tmp_path / "a.xyz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svg", "new"]
+
+
+def test_pictures_stand_beside_each_other_below_their_titles() -> None:
+    black, gray = Image.new("L", (30, 25)), Image.new("L", (40, 25), 90)
+    row = np.asarray(captioned_row({"a": black, "b": gray}))
+    assert row.shape == (CAPTION_HEIGHT + 25, 70, 3)
+    assert (row[CAPTION_HEIGHT:, :30] == 0).all()
+    assert (row[CAPTION_HEIGHT:, 30:] == 90).all()
+    assert (row[:CAPTION_HEIGHT, :30] < 128).any()
+    assert (row[:CAPTION_HEIGHT, 30:] < 128).any()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,12 @@ def contact_sheet(
             left += picture.width + gap
         top += heights[number] + gap
     return sheet
+
+
+def captioned_row(pictures: Mapping[str, Image.Image]) -> Image.Image:
+    """Draw pictures of one height side by side, pixel by pixel, each below its title."""
+    titled = [contact_sheet([[picture]], picture.height, captions=[title]) for title, picture in pictures.items()]
+    return contact_sheet([titled], titled[0].height, gap=0)
 
 
 def _scale(picture: Image.Image, height: int) -> Image.Image:
