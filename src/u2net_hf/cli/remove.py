@@ -13,6 +13,7 @@ import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable
+from .reporting import report
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine
@@ -190,19 +191,5 @@ def _remove_many(
     results = remove_backgrounds(
         jobs, load(), options=options, compress_level=compress_level, batch_size=batch_size, overwrite=overwrite
     )
-    counts = {"done": 0, "skipped": 0, "failed": 0}
-    with tqdm(results, total=len(jobs), unit="image", disable=True if share.rank else None) as progress:
-        for result in progress:
-            counts[result.status] += 1
-            if result.status == "failed":
-                _say(f"Error: {result.error}")
-    if share.count > 1 or len(jobs) > 1:
-        who = f"process {share.rank + 1} of {share.count}: " if share.count > 1 else ""
-        typer.echo(who + ", ".join(f"{count} {status}" for status, count in counts.items()))
-    elif counts["done"]:
-        typer.echo(printable(jobs[0].destination))
-    elif counts["skipped"]:
-        typer.echo(f"{printable(jobs[0].destination)} exists already; --overwrite does it again")
-    share.wait_for_the_others()
-    if counts["failed"]:
-        raise typer.Exit(1)
+    with tqdm(total=len(jobs), unit="image", disable=True if share.rank else None) as progress:
+        report(results, progress, jobs, share)
