@@ -11,7 +11,7 @@ import ctypes
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +88,20 @@ def find_images(folder: str | Path) -> list[Path]:
     return sorted(path for path in walk() if path.suffix.lower() in READ_SUFFIXES)
 
 
-def format_of(path: str | Path) -> str:
+def format_of(path: str | Path, formats: Mapping[str, str] = WRITE_FORMATS) -> str:
     """Tell the format ("PNG", "WEBP", "JPEG") in which a file of this name is written, by its suffix.
+
+    Args:
+        path: The file.
+        formats: Those to choose from, by suffix.
 
     Raises:
         ImageError: If the suffix is none of those.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in WRITE_FORMATS:
-        raise ImageError(f"{path}: cannot be written; use a name that ends in {', '.join(WRITE_FORMATS)}")
-    return WRITE_FORMATS[suffix]
+    if suffix not in formats:
+        raise ImageError(f"{path}: cannot be written; use a name that ends in {', '.join(formats)}")
+    return formats[suffix]
 
 
 def encode_image(image: Image.Image, image_format: str = "PNG", *, compress_level: int = 1, threads: int = 1) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,12 @@ class Job:
 
 
 def plan_outputs(
-    inputs: Sequence[str | Path], output: str | Path | None = None, *, suffix: str = ".png", tag: str = "cut-out"
+    inputs: Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    suffix: str = ".png",
+    tag: str = "cut-out",
+    formats: Mapping[str, str] = WRITE_FORMATS,
 ) -> list[Job]:
     """Decide where the result of each image goes, before any work is done.
 
@@ -37,22 +42,23 @@ def plan_outputs(
         output: A file, or a folder that need not exist; a name without suffix or with a final slash is a folder.
         suffix: Format of the results, where `output` does not name a file.
         tag: What the names of results beside the images get before their suffix.
+        formats: Suffixes that a result may have, see [`format_of`].
 
     Raises:
         ValueError: If there is nothing to do, a result would replace an input, a format cannot be written, or two
             images would be written to one file even so; all such images are named.
     """
     sources = [Path(source) for source in inputs]
-    format_of(f"*{suffix}")
+    format_of(f"*{suffix}", formats)
     if not sources:
         raise ValueError("no input: name an image or a folder of images")
     if output is None:
         jobs = _beside(sources, f".{tag}{suffix}")
     elif len(sources) == 1 and not sources[0].is_dir() and _names_a_file(output):
-        format_of(output)
+        format_of(output, formats)
         jobs = [Job(sources[0], Path(output))]
     else:
-        jobs = _keep_apart(_into_folder(sources, output, suffix), suffix)
+        jobs = _keep_apart(_into_folder(sources, output, suffix, formats), suffix)
     _refuse_losses(jobs)
     return jobs
 
@@ -70,9 +76,9 @@ def _beside(sources: list[Path], ending: str) -> list[Job]:
     return [job for job in jobs if job.source not in earlier_results]
 
 
-def _into_folder(sources: list[Path], output: str | Path, suffix: str) -> list[Job]:
+def _into_folder(sources: list[Path], output: str | Path, suffix: str, formats: Mapping[str, str]) -> list[Job]:
     folder = Path(output)
-    if folder.is_file() or (folder.suffix.lower() in WRITE_FORMATS and _names_a_file(output)):
+    if folder.is_file() or (folder.suffix.lower() in formats and _names_a_file(output)):
         raise ValueError(f"{output}: names a file, where a folder is needed for the results")
     jobs = []
     for source in sources:

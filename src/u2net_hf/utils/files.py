@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.part")
+_TEMPORARY_FOLDER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _ABANDONED_AFTER = 3600.0  # seconds without a change; a file is written in one go
 _LOCK, _REPLACED = ".lock", "replaced"  # names in a temporary folder
 
@@ -38,15 +39,22 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
 
 
 def remove_abandoned(folders: Iterable[str | Path]) -> None:
-    """Delete what [`write_atomically`] left in these folders when its process was killed more than an hour ago.
+    """Delete what [`write_atomically`] left in these folders when its process was killed more than an hour ago, and
+    what [`temporary_folder`] left there.
 
     Younger files may be those of a process at work. Folders that cannot be read are passed over.
     """
     for folder in folders:
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
-                if _TEMPORARY.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _ABANDONED_AFTER:
+                old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_AFTER
+                if old and _TEMPORARY.fullmatch(entry.name):
                     os.unlink(entry)
+                elif old and _TEMPORARY_FOLDER.fullmatch(entry.name):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(entry)  # an empty one: its process was killed before it had a lock
+        for lock in Path(folder).glob(f".*.*.tmp/{_LOCK}"):
+            _remove_if_abandoned(lock, Path(folder, lock.parent.name[1:].rsplit(".", 2)[0]))
 
 
 @contextlib.contextmanager
@@ -109,15 +117,19 @@ def temporary_folder(target: str | Path) -> Iterator[Path]:
 
 def _remove_abandoned_folders(target: Path) -> None:
     """Delete the temporary folders of killed processes; if one was killed while it replaced `target`, undo that."""
+    for lock in target.parent.glob(f".{glob.escape(target.name)}.*.tmp/{_LOCK}"):
+        _remove_if_abandoned(lock, target)
+
+
+def _remove_if_abandoned(lock: Path, target: Path) -> None:
     from filelock import Timeout
     from huggingface_hub.utils import WeakFileLock
 
-    for lock in target.parent.glob(f".{glob.escape(target.name)}.*.tmp/{_LOCK}"):
-        with contextlib.suppress(Timeout, OSError):
-            with WeakFileLock(lock, timeout=0.01):
-                if lock.with_name(_REPLACED).exists() and not target.exists():
-                    os.replace(lock.with_name(_REPLACED), target)
-            shutil.rmtree(lock.parent, ignore_errors=True)
+    with contextlib.suppress(Timeout, OSError):
+        with WeakFileLock(lock, timeout=0.01):
+            if lock.with_name(_REPLACED).exists() and not target.exists():
+                os.replace(lock.with_name(_REPLACED), target)
+        shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _move_files(source: Path, target: Path) -> None:
