@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .models.unet.image_processing_unet import UNetImageProcessorPil as UNetImageProcessorPil
     from .models.unet.modeling_unet import UNetForSemanticSegmentation as UNetForSemanticSegmentation
     from .models.unet.modeling_unet import UNetPreTrainedModel as UNetPreTrainedModel
+    from .segmentation.segmentation import segment_image as segment_image
     from .weights.published import PUBLISHED as PUBLISHED
     from .weights.published import pull as pull
 
@@ -36,6 +37,7 @@ _MODULES = {
     "load_engine": "engines",
     "ModelEngine": "engines.torch_engine",
     "saliency_maps": "engines.predict",
+    "segment_image": "segmentation.segmentation",
     "U2NetConfig": "models.u2net.configuration_u2net",
     "U2NetImageProcessorPil": "models.u2net.image_processing_u2net",
     "U2NetImageProcessor": "models.u2net.image_processing_u2net",

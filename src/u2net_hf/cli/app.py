@@ -14,10 +14,11 @@ import typer
 from ..utils.console import EITHER_SPELLING, printable, reported_errors
 from . import push
 from .remove import remove
+from .segment import segment
 
 app = typer.Typer(
     name="u2net-hf",
-    help="U²-Net and U-Net: cut objects out of photos; fetch, convert and publish weights.",
+    help="U²-Net and U-Net: cut objects out of photos, count cells; fetch, convert and publish weights.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 
 app.command()(remove)
+app.command()(segment)
 app.add_typer(push.app, name="push")
 
 
