@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 
-.PHONY: demo test coverage test-torchvision style clean
+.PHONY: demo test coverage zoo test-torchvision style clean
 
 demo: .venv/installed  ## cut the object out of a photo
 	$(BIN)/u2net-hf remove hub_cards/space/coffee.jpg -o outputs/coffee.png --overwrite
@@ -16,6 +16,9 @@ test: .venv/installed-test  ## everything: tests, style, types
 
 coverage: .venv/installed-test  ## the same, and which lines no test runs
 	$(BIN)/python -m pytest --cov --cov-report term:skip-covered
+
+zoo: .venv/installed-test  ## every verb over every awkward file: about an hour, of which the tests run a part
+	$(BIN)/python tests/zoo/run.py --every 1
 
 # PyPI's torchvision fits only PyPI's torch, which brings CUDA along: some GB, so in an environment of its own.
 test-torchvision: .venv-torchvision/installed  ## the image processors that use torchvision

@@ -47,7 +47,7 @@ from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import InstanceRecords, MakeInstanceSample, MakeSegmentationSample
 from u2net_hf.training.loop import Training
 from u2net_hf.training.validation import InstanceValidation, SegmentationValidation
-from u2net_hf.weights.loading import load_pretrained
+from u2net_hf.weights.loading import load_whole_model
 from u2net_hf.weights.published import resolve
 
 CONFIGS: dict[str, Any] = {"original": UNetConfig.original, "modern": UNetConfig}
@@ -147,7 +147,7 @@ def load_network(arguments: Arguments) -> UNetForSemanticSegmentation:
     """The network to go on with, or a new one."""
     if arguments.model_name_or_path:
         folder = resolve(arguments.model_name_or_path)
-        return load_pretrained(UNetForSemanticSegmentation, folder, dtype=torch.float32)
+        return load_whole_model(UNetForSemanticSegmentation, folder, dtype=torch.float32)
     names = ("hidden_sizes", "num_channels", "upsampling")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     if arguments.label_maps:

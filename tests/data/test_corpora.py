@@ -373,6 +373,14 @@ def test_state_of_a_saved_data_set_names_nothing_outside_it(tmp_path: Path) -> N
         load_corpus(tmp_path / "x")
 
 
+@pytest.mark.parametrize("state", ["nonsense", "{}", "[]", '{"_data_files": [7]}'])
+def test_damaged_state_of_a_saved_data_set_is_named(state: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(state)
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"state\.json cannot be read; it is damaged, or of another kind: "):
+        load_corpus(tmp_path)
+
+
 def test_pictures_in_parquet_open_in_whatever_order_pillow_tries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import SRGB, pixels, strange_cmyk_profile
+from pictures import SRGB, pixels, strange_cmyk_profile, swapped_rgb_profile
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from u2net_hf.images.files import ImageError, encode_image, find_images, format_of, save_image
@@ -132,3 +132,14 @@ class TestSaveImage:
         with pytest.raises(ImageError, match=r"b\.png: cannot be written"):
             save_image(photo, tmp_path / "b.png")
         assert sorted(os.listdir(tmp_path)) == ["b.png", "file"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_profile_too_large_for_png_goes_into_the_colors(mode: str) -> None:
+    """Pillow opens no PNG with a profile above 1 MB. This one's first channel is green, its second red."""
+    image = Image.new(mode, (2, 2), (255, 0, 0) if mode == "RGB" else (255, 0, 0, 128))
+    image.info["icc_profile"] = swapped_rgb_profile() + np.random.default_rng(0).bytes(2_000_000)
+    with Image.open(io.BytesIO(encode_image(image))) as read:
+        assert "icc_profile" not in read.info
+        assert read.mode == mode
+        np.testing.assert_allclose(pixels(read)[0, 0], [0, 255, 0] if mode == "RGB" else [0, 255, 0, 128], atol=2)

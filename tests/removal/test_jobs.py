@@ -32,6 +32,10 @@ class TestPlanOutputs:
     def test_earlier_results_beside_are_left_out(self) -> None:
         assert self.plan(["photo.cut-out.png", "photo.jpg"]) == {"photo.jpg": "photo.cut-out.png"}
 
+    def test_a_link_to_itself_is_one_files_fault(self) -> None:
+        Path("in/loop.png").symlink_to("loop.png")
+        assert self.plan(["in"], "out")["in/loop.png"] == "out/loop.png"
+
     def test_one_file(self) -> None:
         assert self.plan(["photo.jpg"], "new/out.webp") == {"photo.jpg": "new/out.webp"}
 

@@ -219,6 +219,17 @@ def test_other_networks_and_files_are_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "none.pth")
 
 
+def test_dictionaries_in_themselves_and_tensors_without_values_are_refused(tmp_path: Path) -> None:
+    cycle: dict[str, Any] = {}
+    cycle["state_dict"] = cycle
+    torch.save(cycle, tmp_path / "cycle.pth")
+    with pytest.raises(ValueError, match=r"cycle\.pth .* not tensors are state_dict"):
+        read_checkpoint(tmp_path / "cycle.pth")
+    torch.save({"stage1.rebnconvin.conv_s1.weight": torch.ones(2, device="meta")}, tmp_path / "meta.pth")
+    with pytest.raises(ValueError, match=r"meta\.pth .* Fewer numbers are in it than its shapes say"):
+        read_checkpoint(tmp_path / "meta.pth")
+
+
 class Trap:
     """Unpickling this makes a file."""
 

@@ -136,6 +136,17 @@ def test_missing_weights_are_not_made_up(tiny: Pair, tmp_path: Path) -> None:
         load_whole_model(AutoModelForImageSegmentation, tmp_path)
 
 
+def test_libraries_are_quiet_and_weights_too_many_are_named(
+    tiny: Pair, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    model, _ = tiny
+    model.save_pretrained(tmp_path, state_dict=model.state_dict() | {"more\x1b[31m": torch.ones(1)})
+    capfd.readouterr()
+    load_whole_model(AutoModelForImageSegmentation, tmp_path)
+    assert capfd.readouterr().err == ""
+    assert caplog.messages == [rf"{tmp_path} holds weights that its network has not: more\x1b[31m."]
+
+
 def damage(folder: Path, what: str) -> None:
     weights = folder / "model.safetensors"
     content = weights.read_bytes()

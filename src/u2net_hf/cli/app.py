@@ -110,11 +110,8 @@ def export(
 
         u2net-hf export my-model/ out/ --dtype float16 --overwrite
     """
-    from transformers.utils import logging
-
     from ..onnx_export.export import export_onnx
 
-    logging.disable_progress_bar()
     chosen = [str(dtype) for dtype in dtypes or Precision]
     graphs = export_onnx(
         model, output_dir, dtypes=chosen, opset=opset, calibration_images=calibration or None, overwrite=overwrite

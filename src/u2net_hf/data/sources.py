@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 from datasets import Dataset, Features, IterableDataset, Value
 
+from ..weights.loading import reading
 from .pairing import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS
 
 # The first of these that a data set has is taken; "jpg" and "png" are the fields of a WebDataset.
@@ -98,16 +99,23 @@ def _saved_splits(root: Path) -> dict[str, Path]:
         ValueError: If it names files outside itself.
     """
     if (root / "dataset_dict.json").is_file():
-        names = json.loads((root / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        with reading(root / "dataset_dict.json"):
+            names = [str(name) for name in _parsed_file(root / "dataset_dict.json")["splits"]]
         folders = {name: root / _inside(name, root / "dataset_dict.json") for name in names}
     elif (root / "state.json").is_file() and (root / "dataset_info.json").is_file():
         folders = {"train": root}
     else:
         return {}
     for folder in folders.values():
-        for file in json.loads((folder / "state.json").read_text(encoding="utf-8"))["_data_files"]:
-            _inside(file["filename"], folder / "state.json")
+        with reading(folder / "state.json"):
+            files = [str(file["filename"]) for file in _parsed_file(folder / "state.json")["_data_files"]]
+        for name in files:
+            _inside(name, folder / "state.json")
     return folders
+
+
+def _parsed_file(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _inside(name: str, source: Path) -> str:

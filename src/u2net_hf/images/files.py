@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from PIL import _imaging as pillow_library
 
 from ..models.u2net.photo_u2net import (
@@ -23,6 +23,7 @@ from ..models.u2net.photo_u2net import (
     PhotoWarning,
     ReducedImage,
     as_photo,
+    convert_profile,
     on_ground,
     open_image,
     open_reduced,
@@ -107,7 +108,8 @@ def format_of(path: str | Path, formats: Mapping[str, str] = WRITE_FORMATS) -> s
 def encode_image(image: Image.Image, image_format: str = "PNG", *, compress_level: int = 1, threads: int = 1) -> bytes:
     """Encode an image with its ICC profile and EXIF data.
 
-    PNG and masks (mode "L") in WebP are lossless. JPEG has no transparency: what is transparent becomes white.
+    PNG and masks (mode "L") in WebP are lossless, but for colors whose ICC profile is too large for PNG (1 MB): they
+    become sRGB. JPEG has no transparency: what is transparent becomes white.
 
     Args:
         image: Any image.
@@ -126,6 +128,8 @@ def encode_image(image: Image.Image, image_format: str = "PNG", *, compress_leve
         image = to_rgb(image) if image_format == "JPEG" else standard_mode(image)
     profile = None if is_mask else rgb_profile(image)
     exif = image.info.get("exif", b"")
+    if image_format == "PNG" and profile and len(profile) > PngImagePlugin.MAX_TEXT_CHUNK:  # Pillow would refuse it
+        image, profile = _in_srgb(image, profile), None
     try:
         if image_format == "PNG":
             return encode_png(image, compress_level=compress_level, icc_profile=profile, exif=exif, threads=threads)
@@ -135,6 +139,14 @@ def encode_image(image: Image.Image, image_format: str = "PNG", *, compress_leve
     except (OSError, ValueError) as error:
         raise ImageError(f"an image of size {image.size} cannot be encoded as {image_format} ({error})") from error
     return stream.getvalue()
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """An RGB or RGBA image whose colors need no profile."""
+    result = convert_profile(image.convert("RGB"), profile, None)
+    if image.mode == "RGBA":
+        result.putalpha(image.getchannel("A"))
+    return result
 
 
 def save_image(image: Image.Image, path: str | Path, *, compress_level: int = 1, threads: int = 1) -> None:

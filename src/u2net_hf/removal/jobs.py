@@ -83,7 +83,7 @@ def _into_folder(sources: list[Path], output: str | Path, suffix: str, formats: 
     jobs = []
     for source in sources:
         if source.is_dir():
-            target = folder / source.resolve().name if len(sources) > 1 else folder
+            target = folder / _real(source).name if len(sources) > 1 else folder
             images = _images_outside(source, folder)
             jobs += [Job(image, target / image.relative_to(source).with_suffix(suffix)) for image in images]
         else:
@@ -93,12 +93,12 @@ def _into_folder(sources: list[Path], output: str | Path, suffix: str, formats: 
 
 def _images_outside(source: Path, output: Path) -> list[Path]:
     """The images of an input folder without those in the output folder."""
-    source_root, output_root = source.resolve(), output.resolve()
+    source_root, output_root = _real(source), _real(output)
     if output_root == source_root:
         raise ValueError(f"{output}: results would mix with the images there; name another folder for them")
     images = find_images(source)
     if output_root.is_relative_to(source_root):
-        images = [image for image in images if not image.resolve().is_relative_to(output_root)]
+        images = [image for image in images if not _real(image).is_relative_to(output_root)]
     if not images:
         raise ValueError(f"{source}: no images there (known by their suffixes, such as .jpg, .png, .webp)")
     return images
@@ -124,17 +124,22 @@ def _by_destination(jobs: Iterable[Job]) -> list[list[Job]]:
     """Jobs that write to one file, together."""
     groups = defaultdict(list)
     for job in jobs:
-        groups[os.path.normcase(job.destination.resolve())].append(job)
+        groups[os.path.normcase(_real(job.destination))].append(job)
     return list(groups.values())
 
 
 def _refuse_losses(jobs: list[Job]) -> None:
     """Raise if a result would replace an input or another result."""
-    sources = {job.source.resolve() for job in jobs}
+    sources = {_real(job.source) for job in jobs}
     for job in jobs:
-        if job.destination.resolve() in sources:
+        if _real(job.destination) in sources:
             raise ValueError(f"{job.destination}: the result of {job.source} would replace an input")
     clashes = [group for group in _by_destination(jobs) if len(group) > 1]
     if clashes:
         told = (f"{' and '.join(str(job.source) for job in group)} to {group[0].destination}" for group in clashes)
         raise ValueError(f"several images would be written to one file: {'; '.join(told)}; rename some of them")
+
+
+def _real(path: Path) -> Path:
+    """Where links lead; `Path.resolve` stops at a link to itself, which is one file's fault and not the run's."""
+    return Path(os.path.realpath(path))

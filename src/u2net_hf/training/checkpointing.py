@@ -30,9 +30,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
-from transformers.utils import logging as hf_logging
 
 from ..utils.files import flush_to_disk, new_folder
+from ..weights.loading import quiet_transformers
 from .arguments import TrainingError
 
 PARTIAL = ".partial"
@@ -317,14 +317,9 @@ def save_model(model: Any, image_processor: Any, folder: Path, into: bool = Fals
 
 def _save_pretrained(model: Any, image_processor: Any, folder: Path) -> None:
     """Save both without a progress bar for a single file."""
-    shown = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
-    try:
+    with quiet_transformers():
         model.save_pretrained(folder)
         image_processor.save_pretrained(folder)
-    finally:
-        if shown:
-            hf_logging.enable_progress_bar()
 
 
 def _explain(error: Exception, folder: Path) -> str:

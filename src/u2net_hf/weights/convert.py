@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers.utils import logging
 
 from ..models.u2net.configuration_u2net import U2NetConfig
 from ..models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from ..models.u2net.modeling_u2net import U2NetForImageSegmentation
 from ..models.u2net.stages_u2net import check_architecture
 from ..utils.files import new_folder
+from .loading import quiet_transformers
 
 StateDict = dict[str, torch.Tensor]
 # Where training loops put a state dict, and what they and the wrappers of PyTorch put before (or into) its names.
@@ -249,7 +249,9 @@ def _read_state_dict(source: Path) -> StateDict:
             "Expected a plain state dict, as `torch.save(model.state_dict(), path)` writes it; whole pickled models "
             f"are refused, because loading them would run their code. ({type(error).__name__}: {error})"
         ) from error
-    while isinstance(content, Mapping):
+    for _ in WRAPPERS:  # not for ever: a dictionary may hold itself
+        if not isinstance(content, Mapping):
+            break
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
             break
@@ -259,7 +261,7 @@ def _read_state_dict(source: Path) -> StateDict:
     foreign = [str(name) for name, value in content.items() if not (isinstance(name, str) and torch.is_tensor(value))]
     if foreign:
         raise ValueError(f"Expected a dictionary of tensors; not tensors are {_some(foreign)}.")
-    if repeated := [n for n, t in content.items() if t.numel() * t.itemsize > t.untyped_storage().nbytes()]:
+    if repeated := [name for name, tensor in content.items() if _lacks_numbers(tensor)]:
         raise ValueError(f"Fewer numbers are in it than its shapes say: {_some(repeated)}.")
     state_dict = {re.sub(PREFIXES, "", name): tensor for name, tensor in content.items()}
     if len(state_dict) < len(content):
@@ -271,6 +273,10 @@ def _read_state_dict(source: Path) -> StateDict:
         # PyTorch before 0.4.1, which the authors used, did not count the batches.
         state_dict.setdefault(name.replace("running_var", "num_batches_tracked"), torch.tensor(0))
     return state_dict
+
+
+def _lacks_numbers(tensor: torch.Tensor) -> bool:
+    return tensor.is_meta or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes()
 
 
 def _check_fit(config: U2NetConfig, state_dict: StateDict, dilations: Mapping[str, int]) -> None:
@@ -297,13 +303,11 @@ def _check_fit(config: U2NetConfig, state_dict: StateDict, dilations: Mapping[st
 
 def _save_model(model: U2NetForImageSegmentation, folder: Path) -> None:
     """`save_pretrained` without its progress bar over one file, and with one mode for all files."""
-    previous = logging.set_tqdm_hook(lambda factory, args, kwargs: factory(*args, **kwargs | {"disable": True}))
     try:
-        model.save_pretrained(folder)
+        with quiet_transformers():
+            model.save_pretrained(folder)
     except SafetensorError as error:  # its own kind, for a full disk
         raise OSError(f"{folder.parent} cannot be written to: {error}") from error
-    finally:
-        logging.set_tqdm_hook(previous)
     shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors makes it private
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ..utils.console import printable
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -29,6 +34,23 @@ def reading(source: str | Path) -> Iterator[None]:
         raise _in_one_line(error, source, "cannot be read; it is damaged, or of another kind") from error
 
 
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' bars over local files, and its reports of several lines, from the terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    hook = transformers_logging.set_tqdm_hook(
+        lambda factory, args, kwargs: factory(*args, **kwargs | {"disable": True})
+    )
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.set_tqdm_hook(hook)
+
+
 def load_pretrained(loader: Any, source: str | Path, *, trust_remote_code: bool = False, **options: Any) -> Any:
     """Call `loader.from_pretrained`, the errors being those of [`reading`].
 
@@ -40,12 +62,12 @@ def load_pretrained(loader: Any, source: str | Path, *, trust_remote_code: bool 
         trust_remote_code: Whether the code that comes with the model may be run.
         options: Others of `from_pretrained`.
     """
-    with reading(source):
+    with reading(source), quiet_transformers():
         return loader.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
 
 
 def load_whole_model(loader: Any, source: str | Path, *, trust_remote_code: bool = False, **options: Any) -> Any:
-    """Load a model as [`load_pretrained`] does, all of whose weights must be there.
+    """Load a model as [`load_pretrained`] does, all of whose weights must be there; a warning names those too many.
 
     Raises:
         ValueError: If some are missing, for which transformers would take random numbers.
@@ -55,9 +77,14 @@ def load_whole_model(loader: Any, source: str | Path, *, trust_remote_code: bool
     )
     begun_anew = {name for name, *_ in report["mismatched_keys"]}  # with `ignore_mismatched_sizes`
     if missing := sorted({*report["missing_keys"]} - begun_anew):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ValueError(f"{source} lacks weights that its configuration needs: {missing[0]}{more}.")
+        raise ValueError(f"{source} lacks weights that its configuration needs: {_first(missing)}.")
+    if unexpected := sorted(report["unexpected_keys"]):
+        logger.warning("%s", printable(f"{source} holds weights that its network has not: {_first(unexpected)}."))
     return model
+
+
+def _first(names: list[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _in_one_line(error: Exception, source: str | Path, what: str) -> Exception:

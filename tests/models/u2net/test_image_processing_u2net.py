@@ -1,5 +1,7 @@
 """The image processors of U²-Net against Pillow, PyTorch and the authors' formula."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -203,8 +205,20 @@ def test_gray_arrays_and_16_bits_are_what_they_are_as_rgb_pictures(backend: type
 
 @pytest.mark.parametrize(
     "options",
-    [{"image_std": 0.0}, {"image_std": [0.2, float("nan"), 0.2]}, {"size": {"height": 10**9, "width": 10**9}}],
+    [
+        {"image_std": 0.0},
+        {"image_std": [0.2, float("nan"), 0.2]},
+        {"image_std": 1e-40},
+        {"image_mean": 1e39},
+        {"size": {"height": 10**9, "width": 10**9}},
+    ],
 )
-def test_options_that_no_map_can_come_of(options: dict[str, object]) -> None:
+def test_options_that_no_map_can_come_of(options: dict[str, object], tmp_path: Path) -> None:
+    """They are refused when the processor is made, or read from a file: before an export or a training begins."""
     with pytest.raises(ValueError, match=f"`{next(iter(options))}` must be"):
-        U2NetImageProcessorPil(**options)(photo(), return_tensors="pt")
+        U2NetImageProcessorPil(**options)
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}` must be"):
+        U2NetImageProcessorPil()(photo(), return_tensors="pt", **options)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(options))
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}` must be"):
+        U2NetImageProcessorPil.from_pretrained(tmp_path)

@@ -3,7 +3,6 @@
 The image processors, and every engine that runs the network, go through these functions.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 # Of the network's input: at this size a U²-Net takes tens of gigabytes.
 MAX_SIDE = 8192
+FLOAT32 = np.finfo(np.float32)  # networks compute in float32
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -44,13 +44,13 @@ class InputOptions:
     image_std: float | Sequence[float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        for name in ("image_mean", "image_std"):
+        for name, least in (("image_mean", -FLOAT32.max), ("image_std", FLOAT32.tiny)):
             values = np.atleast_1d(getattr(self, name))
             is_numbers = values.dtype.kind in "fiu" and values.ndim == 1 and values.size > 0
-            if not is_numbers or not np.isfinite(values).all() or (name == "image_std" and not (values > 0).all()):
-                least = " above 0" if name == "image_std" else ""
-                raise ValueError(f"`{name}` must be finite{least}, got {getattr(self, name)!r}.")
-        if not (isinstance(self.rescale_factor, int | float) and 0 < self.rescale_factor < math.inf):
+            if not is_numbers or not ((values >= least) & (values <= FLOAT32.max)).all():
+                above = " above 0" if name == "image_std" else ""
+                raise ValueError(f"`{name}` must be finite{above}, got {getattr(self, name)!r}.")
+        if not (isinstance(self.rescale_factor, int | float) and 0 < self.rescale_factor <= FLOAT32.max):
             raise ValueError(f"`rescale_factor` must be finite and above 0, got {self.rescale_factor!r}.")
         if self.resample not in list(Image.Resampling):
             raise ValueError(f"`resample` must be one of Pillow's filters, 0 to 5, got {self.resample!r}.")

@@ -1,0 +1,122 @@
+"""`u2net-hf remove` over every picture: alone and in folders, in all its forms."""
+
+import re
+from pathlib import Path
+
+from PIL import Image
+from zoo_keeper import Zoo
+from zoo_runs import Run, command, is_picture, names
+
+FORMS: tuple[tuple[str, ...], ...] = (
+    (),
+    ("--mask",),
+    ("--background", "#ff8800"),
+    ("--threshold", "0.5"),
+    ("--matting",),
+    ("--mask", "--threshold", "0.3"),
+    ("--engine", "onnxruntime"),
+    ("--engine", "openvino", "--dtype", "int8"),
+    ("--compress-level", "9"),
+)
+SUFFIXES = ("png", "webp", "jpg")
+MAY_FAIL = ("icc-huge-L.png",)  # Pillow refuses it
+TOO_WIDE = 16383  # for WebP
+WARNINGS = (r"^Warning: .*(first is done|same color|transparent)", r"^$")
+
+
+def remove_each(zoo: Zoo) -> None:
+    """Each picture on its own: done or named, and nothing else written."""
+    for number, path in enumerate(zoo.some([*zoo.good, *zoo.damaged])):
+        for form in FORMS if zoo.every == 1 else (FORMS[number % len(FORMS)],):
+            _remove_one(zoo, path, form, SUFFIXES[number % len(SUFFIXES)])
+
+
+def _remove_one(zoo: Zoo, path: Path, form: tuple[str, ...], suffix: str) -> None:
+    result = zoo.desk / f"result.{suffix}"
+    call = command("remove", "-m", zoo.model, "-o", result, *form, "--", path)
+    done = zoo.call("remove", f"{path.name} {' '.join(form)} {suffix}", call, noise=WARNINGS, limit=30)
+    _check(zoo, done, path, result)
+
+
+def remove_streams(zoo: Zoo) -> None:
+    """Each picture through standard input and output."""
+    for path in zoo.some([*zoo.good, *zoo.damaged], start=1):
+        call = command("remove", "-m", zoo.model, "-")
+        done = zoo.call("remove -", path.name, call, stdin=path, binary=True, noise=WARNINGS, limit=30)
+        result = zoo.desk / ".out"
+        if done.status == 0 and not is_picture(result):
+            zoo.blame(done, "writes no picture")
+        elif done.status == 1 and done.out:
+            zoo.blame(done, "writes something in spite of its error")
+        _check_good(zoo, done, path)
+
+
+def _check(zoo: Zoo, done: Run, path: Path, result: Path) -> None:
+    if done.status == 0 and not is_picture(result):
+        zoo.blame(done, "writes no picture")
+    elif done.status == 1:
+        if result.exists():
+            zoo.blame(done, "writes a result in spite of its error")
+        if len(done.error_lines) != 1 or not names(done, path):
+            zoo.blame(done, f"does not name the file once: {done.err[-300:]!r}")
+    _check_good(zoo, done, path)
+    result.unlink(missing_ok=True)
+    _check_nothing_left(zoo, done)
+
+
+def _check_good(zoo: Zoo, done: Run, path: Path) -> None:
+    if path not in zoo.good or done.status == 0 or path.name in MAY_FAIL:
+        return
+    with Image.open(path) as image:
+        if not (".webp" in done.title and max(image.size) > TOO_WIDE):
+            zoo.blame(done, f"refuses a good picture: {done.err[-300:]!r}")
+
+
+def _check_nothing_left(zoo: Zoo, done: Run) -> None:
+    left = [file for file in zoo.desk.iterdir() if file.name not in (".out", ".err")]
+    if left:
+        zoo.blame(done, f"leaves {left[0].name}")
+        for file in left:
+            file.unlink()
+
+
+def remove_folders(zoo: Zoo) -> None:
+    """Whole folders: each file that has the suffix of a picture is done, or named."""
+    folders = [zoo.folder / name for name in ("good", "damaged", "special")]
+    for number, form in enumerate(zoo.some(FORMS)):
+        for folder in folders:
+            _remove_folder(zoo, folder, form, SUFFIXES[number % len(SUFFIXES)])
+
+
+def _remove_folder(zoo: Zoo, folder: Path, form: tuple[str, ...], suffix: str) -> None:
+    from u2net_hf.images.files import READ_SUFFIXES
+
+    output = zoo.folder / "results"
+    options = ("-m", zoo.model, "-o", output, "--format", suffix, "--batch-size", 3, *form)
+    done = zoo.call(
+        "remove", f"{folder.name}/ {' '.join(form)}", command("remove", folder, *options), limit=300, noise=WARNINGS
+    )
+    told = re.search(rb"(\d+) done, (\d+) skipped, (\d+) failed", done.out)
+    if not told:
+        zoo.blame(done, f"gives no account: {done.err[-300:]!r}")
+        return
+    counts = [int(count) for count in told.groups()]
+    inputs = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in READ_SUFFIXES and not path.is_dir() and not path.name.startswith(".")
+    ]
+    results = {path.relative_to(output) for path in output.rglob("*") if path.is_file()}
+    if len(inputs) != sum(counts):
+        zoo.blame(done, f"has {len(inputs)} files and counts {counts}")
+    if counts[0] != len(results) or counts[2] != len(done.error_lines):
+        zoo.blame(done, f"counts {counts}, and there are {len(results)} results and {len(done.error_lines)} errors")
+    for path in inputs:
+        stem = path.relative_to(folder)
+        done_as = {stem.with_suffix(f".{suffix}"), stem.with_name(f"{stem.name}.{suffix}")} & results
+        if bool(done_as) == names(done, path):
+            zoo.blame(done, f"{path.name!a} is done as {done_as}, named in the errors: {names(done, path)}")
+    for result in results:
+        if not is_picture(output / result):
+            zoo.blame(done, f"{result} is no picture")
+        (output / result).unlink()
