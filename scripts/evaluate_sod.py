@@ -3,6 +3,7 @@
     python scripts/evaluate_sod.py --model u2netp --data path/to/SOD
     python scripts/evaluate_sod.py --model u2net --data nobg/DUTS --split test --no-do-antialias --do-min-max
     python scripts/evaluate_sod.py --model u2netp --data path/to/SOD --engine onnxruntime --dtype int8
+    python scripts/evaluate_sod.py --model isnet --model u2net --data path/to/SOD  # the mean of their maps
     python scripts/evaluate_sod.py --model path/to/export --data path/to/SOD --engine onnxruntime --dtype float16
     python scripts/evaluate_sod.py --maps path/to/maps --data path/to/ECSSD --data path/to/SOD
 
@@ -32,7 +33,12 @@ SHOWN = 12
 
 def main(
     data: Annotated[list[str], typer.Option(help="A corpus: a folder with images/ and masks/, or a Hub id.")],
-    model: Annotated[str | None, typer.Option(help="A published name, a folder (an export too), or a Hub id.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A published name, a folder (an export too), or a Hub id; of several, the mean of their maps."
+        ),
+    ] = None,
     maps: Annotated[Path | None, typer.Option(help="A folder of maps instead of a model.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the corpora, where they have several.")] = None,
     object_values: Annotated[
@@ -57,7 +63,7 @@ def main(
     from u2net_hf.evaluation.evaluation import FolderMaps, ModelMaps, evaluate_corpus
     from u2net_hf.evaluation.results import make_results, make_score, results_table, write_results
 
-    if (model is None) == (maps is None):
+    if (not model) == (maps is None):
         raise ValueError("name either a --model or a folder of --maps")
     start, scores, num_parameters = perf_counter(), [], None
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # which connects torchrun's processes on a CPU
@@ -70,8 +76,9 @@ def main(
     else:
         options = {"do_antialias": do_antialias, "do_scale_by_max": do_scale_by_max}
         with accelerator.main_process_first():  # one process fetches published weights, the others find them
-            source = ModelMaps(load(str(model), engine, dtype, accelerator.device, options), do_min_max)
-            num_parameters = find_model(str(model)).num_parameters
+            source = ModelMaps(load(model or [], engine, dtype, accelerator.device, options), do_min_max)
+            counts = [find_model(one).num_parameters for one in model or []]
+            num_parameters = None if None in counts else sum(count for count in counts if count)
 
     for number, (name, corpus) in enumerate(corpora.items()):
         folder = save_maps if save_maps is None or len(corpora) == 1 else save_maps / corpus_name(name)
@@ -81,7 +88,7 @@ def main(
             suffix = f"_{number + 1}" if len(corpora) > 1 else ""
             show_worst_and_best(corpus, source, outcome.errors, output_dir / f"worst_and_best{suffix}.png")
     if accelerator.is_main_process:
-        title = str(model or maps)
+        title = " + ".join(model or [str(maps)])
         results = make_results(title, num_parameters, scores, accelerator.num_processes, perf_counter() - start)
         table = f"# {title}\n\n{results_table(scores)}\n"
         write_pictures_and_table(scores, table, output_dir)
@@ -90,19 +97,20 @@ def main(
     accelerator.end_training()
 
 
-def load(model: str, engine: str, dtype: str, device: Any, options: dict[str, bool | None]) -> Any:
+def load(models: list[str], engine: str, dtype: str, device: Any, options: dict[str, bool | None]) -> Any:
     """Load a model whose maps are scored, with those options of its image processor that are given."""
     from u2net_hf.engines import load_engine
 
     given = {name: value for name, value in options.items() if value is not None}
     if engine != "torch" and "do_scale_by_max" in given:
         raise ValueError("an exported network divides images by their maximum itself: choose the engine torch")
-    network: Any = load_engine(model, engine, device=str(device) if engine == "torch" else None, dtype=dtype)
-    if hasattr(network, "input_options"):
-        network.input_options = replace(network.input_options, **given)
-    else:
-        for name, value in given.items():
-            setattr(network.image_processor, name, value)
+    network: Any = load_engine(models, engine, device=str(device) if engine == "torch" else None, dtype=dtype)
+    for one in getattr(network, "engines", [network]):
+        if hasattr(one, "input_options"):
+            one.input_options = replace(one.input_options, **given)
+        else:
+            for name, value in given.items():
+                setattr(one.image_processor, name, value)
     return network
 
 

@@ -56,6 +56,26 @@ def test_one_photo_beside_itself(model_dir: Path, tmp_path: Path, capsys: pytest
     assert "--overwrite" in capsys.readouterr().out
 
 
+def test_several_models_give_the_mean_of_their_maps(model_dir: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    other = U2NetForImageSegmentation(tiny_u2net_config())
+    torch.nn.init.normal_(other.outconv.weight, std=30)
+    other.save_pretrained(tmp_path / "other")
+    U2NetImageProcessorPil(size={"height": 48, "width": 40}).save_pretrained(tmp_path / "other")
+    source, maps = photo(tmp_path / "cat.png"), {}
+    for name, models in {
+        "one": [model_dir],
+        "two": [tmp_path / "other"],
+        "mean": [model_dir, tmp_path / "other"],
+    }.items():
+        options = [part for model in models for part in ("-m", model)]
+        path = tmp_path / f"{name}.png"
+        assert run("remove", source, "--mask", "--dtype", "float32", "-o", path, *options) == 0
+        maps[name] = np.asarray(Image.open(path), np.float64)
+    assert abs(maps["one"] - maps["two"]).mean() > 5
+    np.testing.assert_allclose(maps["mean"], (maps["one"] + maps["two"]) / 2, atol=1)
+
+
 def test_mask_background_threshold_and_format(model_dir: Path, tmp_path: Path) -> None:
     source = photo(tmp_path / "cat.png")
     assert run("remove", source, "-m", model_dir, "--mask", "-o", tmp_path / "mask.png") == 0

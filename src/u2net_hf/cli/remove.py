@@ -47,9 +47,15 @@ def remove(
         str | None,
         typer.Option("--output", "-o", help="A file for one image, else a folder; - writes to standard output."),
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A published name (see `pull`), a folder, or a Hub id.")
-    ] = "u2netp",
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A published name (see `pull`), a folder, or a Hub id; by default u2netp. Several give the mean of "
+            "their maps.",
+        ),
+    ] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Write the soft mask instead of the cut-out.")] = False,
     background: Annotated[
         str | None, typer.Option(help="A color (white, #00ff88) or an image to put behind the object.")
@@ -100,6 +106,8 @@ def remove(
 
         u2net-hf remove photo.jpg -o cut-out.webp --model u2net
 
+        u2net-hf remove photo.jpg --model isnet --model u2net
+
         u2net-hf remove photos/ -o cut-outs/ --background white --format jpg
 
         u2net-hf remove photo.jpg --mask -o mask.png
@@ -117,7 +125,9 @@ def remove(
         allow_megapixels(max_megapixels)
     picture = None if background is None else open_background(background)
     options = RenderOptions(mask=mask, background=picture, threshold=threshold, matting=matting)
-    load = partial(_load_engine, model, engine=engine, device=device, dtype=dtype, trust=trust_remote_code)
+    load = partial(
+        _load_engine, models or ["u2netp"], engine=engine, device=device, dtype=dtype, trust=trust_remote_code
+    )
     if STREAM in inputs or output == STREAM:
         if len(inputs) != 1 or Path(inputs[0]).is_dir():
             raise ValueError("standard input and output carry one image: name no others beside -")
@@ -134,12 +144,12 @@ def _say(text: str) -> None:
     tqdm.write(printable(text), file=sys.stderr)
 
 
-def _load_engine(model: str, engine: str, device: str | None, dtype: str, trust: bool) -> Engine:
+def _load_engine(models: list[str], engine: str, device: str | None, dtype: str, trust: bool) -> Engine:
     from ..engines import load_engine
     from ..utils.process import keep_freed_memory
 
     keep_freed_memory()
-    return load_engine(model, engine, device=device, dtype=dtype, trust_remote_code=trust)
+    return load_engine(models, engine, device=device, dtype=dtype, trust_remote_code=trust)
 
 
 def _remove_one(

@@ -6,9 +6,10 @@ transformers only for what no other way can load: a U²-Net needs nothing but th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .names import EXTRAS, EngineName
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_engine(
-    name_or_path: str | Path,
+    name_or_path: str | Path | Sequence[str | Path],
     engine: str = "torch",
     *,
     device: str | None = None,
@@ -28,7 +29,8 @@ def load_engine(
 
     Args:
         name_or_path: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id; for ONNX Runtime
-            and OpenVINO also a folder written by `u2net_hf.onnx_export.export.export_onnx`.
+            and OpenVINO also a folder written by `u2net_hf.onnx_export.export.export_onnx`. Several of them give the
+            mean of their maps.
         engine: "torch"; or "onnxruntime" or "openvino", for which the network is exported once, into the cache.
         device: Where torch runs it ("cpu", "cuda:1", ...), by default the accelerator if there is one. The other
             engines run on the CPU.
@@ -44,6 +46,14 @@ def load_engine(
         ValueError: If an argument is wrong, the files of the model are damaged or do not fit together, it needs code
             of its own, or makes no saliency maps.
     """
+    if not isinstance(name_or_path, str | Path):
+        from .mean_engine import MeanEngine
+
+        options: dict[str, Any] = {"device": device, "dtype": dtype, "trust_remote_code": trust_remote_code}
+        engines = [load_engine(one, engine, **options) for one in name_or_path]
+        if not engines:
+            raise ValueError("load_engine needs at least one model")
+        return engines[0] if len(engines) == 1 else MeanEngine(engines)
     if engine not in tuple(EngineName):
         raise ValueError(f"engine must be one of {', '.join(EngineName)}, got {engine!r}")
     if engine == EngineName.torch:
