@@ -109,7 +109,7 @@ def write_float32(path: Path, network: LogitsGraph, opset: int) -> None:
         opset: Version of the ONNX operators.
     """
     import onnx
-    from onnxruntime.quantization import quant_pre_process
+    import onnxruntime
 
     # A map of 1 pixel, anywhere in the network, would be traced as one that is never resized: so a large image.
     images = torch.zeros(2, network.network.config.num_channels, *legal_size(network.network, 320, 288))
@@ -129,7 +129,10 @@ def write_float32(path: Path, network: LogitsGraph, opset: int) -> None:
             opset_version=opset,
             dynamo=False,
         )
-    quant_pre_process(str(traced), str(path), skip_symbolic_shape=True, skip_onnx_shape=True)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    onnxruntime.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])  # writes the file
     traced.unlink()
     _save(onnx.load(path), path)
 
