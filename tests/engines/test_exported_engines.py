@@ -1,6 +1,8 @@
 """ONNX Runtime and OpenVINO: the same maps as torch, from an export that is made once."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +155,24 @@ def test_an_engine_that_is_unknown_or_not_installed(folder: Path, monkeypatch: p
     monkeypatch.delitem(__import__("sys").modules, "u2net_hf.engines.openvino_engine", raising=False)
     with pytest.raises(RuntimeError, match=r"openvino is not installed: pip install 'u2net-hf\[openvino\]'"):
         load_engine(folder, "openvino")
+
+
+def test_signals_are_handled_when_engines_of_openvino_have_gone(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    script = f"""
+import gc, os, signal
+from u2net_hf import load_engine
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+first, second = (load_engine({str(folder)!r}, "openvino") for _ in range(2))
+for engine in (first, second):
+    engine.probabilities(__import__("numpy").zeros((1, 3, 32, 32), "float32"))
+del engine, first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    environment = os.environ | {"HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -16,7 +16,7 @@ def u2net(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for number in range(3):
         drawn_photo(90 + 20 * number, 80).save(folder / f"{number}.png")
@@ -24,10 +24,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(u2net: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(u2net: Path, photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three types of the same small U²-Net with live BatchNorms."""
     folder = tmp_path_factory.mktemp("exported") / "parents" / "u2net"
-    graphs = export_onnx(u2net, folder, calibration_images=photos)
+    graphs = export_onnx(u2net, folder, calibration_images=photo_folder)
     assert [graph.dtype for graph in graphs] == ["float32", "float16", "int8"]
     for graph, name in zip(graphs, ["model.onnx", "model_fp16.onnx", "model_quantized.onnx"], strict=True):
         assert graph.path == folder / "onnx" / name

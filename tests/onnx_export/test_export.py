@@ -175,7 +175,7 @@ def test_int8_quantizes_the_blocks_and_nothing_else(exported: Path) -> None:
     assert all(abs(weight.astype(int)).max() <= 64 for weight in weights if weight.dtype == np.int8)
 
 
-def test_int8_leaves_a_block_that_8_bits_would_ruin(tmp_path: Path, photos: Path) -> None:
+def test_int8_leaves_a_block_that_8_bits_would_ruin(tmp_path: Path, photo_folder: Path) -> None:
     """Two huge channels that cancel out, as a folded BatchNorm with a tiny variance leaves them."""
     source = save_u2net(tmp_path / "model", use_batch_norm=False)
     model, processor = (c.from_pretrained(source) for c in (U2NetForImageSegmentation, U2NetImageProcessorPil))
@@ -185,7 +185,7 @@ def test_int8_leaves_a_block_that_8_bits_would_ruin(tmp_path: Path, photos: Path
         stage.rebnconv2.conv_s1.weight[:, 0] = 5.30
         stage.rebnconv2.conv_s1.weight[:, 1] = -7.95
     trained_looking(model, model.outconv, processor).save_pretrained(source)
-    graphs = export_onnx(source, tmp_path / "out", dtypes=["int8"], calibration_images=photos)
+    graphs = export_onnx(source, tmp_path / "out", dtypes=["int8"], calibration_images=photo_folder)
     graph = onnx.load(graphs[0].path).graph
     assert not (tmp_path / "out/onnx/model.onnx").exists()
     integers = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
@@ -226,10 +226,12 @@ def test_int8_of_a_unet_needs_images_of_its_task(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_one_graph_alone_is_the_one_in_the_folder(u2net: Path, exported: Path, photos: Path, tmp_path: Path) -> None:
+def test_one_graph_alone_is_the_one_in_the_folder(
+    u2net: Path, exported: Path, photo_folder: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "parent" / "graph.onnx"
     for dtype, name in (("float32", "model.onnx"), ("int8", "model_quantized.onnx")):
-        graph = export_graph(u2net, path, dtype, calibration_images=photos)
+        graph = export_graph(u2net, path, dtype, calibration_images=photo_folder)
         assert (graph.path, graph.dtype, graph.num_bytes) == (path, dtype, path.stat().st_size)
         assert path.read_bytes() == (exported / "onnx" / name).read_bytes()
     before = path.read_bytes()
@@ -392,9 +394,10 @@ def test_configurations_are_those_that_transformers_js_knows(exported: Path, tmp
     assert processor["do_resize"] is False
 
 
-def test_the_command_reports_what_it_wrote(u2net: Path, photos: Path, tmp_path: Path) -> None:
+def test_the_command_reports_what_it_wrote(u2net: Path, photo_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ["export", str(u2net), str(out), "--dtype", "float32", "--dtype", "int8", "--calibration", str(photos)]
+    arguments = ["export", str(u2net), str(out), "--dtype", "float32", "--dtype", "int8"]
+    arguments += ["--calibration", str(photo_folder)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     header, *lines = done.stdout.splitlines()

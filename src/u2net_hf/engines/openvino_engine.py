@@ -20,6 +20,16 @@ from .names import EngineName
 DTYPES = {"float32": ("float32", "f32"), "bfloat16": ("float32", "bf16"), "int8": ("int8", "f32")}
 
 
+@lru_cache(maxsize=1)
+def _core() -> openvino.Core:
+    """The one core of this process, which keeps it to its end.
+
+    Each core sets the stack on which the process handles signals, and puts the former one back when it goes. Cores
+    that do not go in the reverse order leave a stack that is gone: the next signal, such as Ctrl-C, ends the process.
+    """
+    return openvino.Core()
+
+
 class OpenVinoEngine(PixelEngine):
     """An exported U²-Net on the CPU.
 
@@ -33,11 +43,11 @@ class OpenVinoEngine(PixelEngine):
 
     def __init__(self, path: Path, input_options: InputOptions, dtype: str) -> None:
         super().__init__(input_options, dtype)
-        self.core = openvino.Core()
-        if dtype == "bfloat16" and "BF16" not in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        core = _core()
+        if dtype == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError("this processor does not compute in bfloat16: choose float32 or int8")
         with reading(path):
-            self.graph = self.core.read_model(path)
+            self.graph = core.read_model(path)
         inputs, outputs = (
             {name for node in nodes for name in node.get_names()} for nodes in (self.graph.inputs, self.graph.outputs)
         )
@@ -50,7 +60,7 @@ class OpenVinoEngine(PixelEngine):
         network.reshape(list(shape))
         options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": DTYPES[self.dtype][1]}
         options |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": num_threads()}
-        return self.core.compile_model(network, "CPU", options)
+        return _core().compile_model(network, "CPU", options)
 
     def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
         """See [`PixelEngine`]."""
