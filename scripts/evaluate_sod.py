@@ -93,7 +93,7 @@ def main(
         table = f"# {title}\n\n{results_table(scores)}\n"
         write_pictures_and_table(scores, table, output_dir)
         write_results(results, output_dir / "results.json")
-        print(f"{table}\nwritten to {printable(output_dir)}")
+        print(*map(printable, f"{table}\nwritten to {output_dir}".splitlines()), sep="\n")
     accelerator.end_training()
 
 

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -379,6 +380,38 @@ def test_damaged_state_of_a_saved_data_set_is_named(state: str, tmp_path: Path) 
     (tmp_path / "dataset_info.json").write_text("{}")
     with pytest.raises(ValueError, match=r"state\.json cannot be read; it is damaged, or of another kind: "):
         load_corpus(tmp_path)
+
+
+def test_pictures_outside_a_table_are_not_read(tmp_path: Path) -> None:
+    outside = {"image": [{"bytes": None, "path": "/etc/hostname"}], "mask": [{"bytes": None, "path": "/etc/hostname"}]}
+    pq.write_table(pa.table(outside), tmp_path / "train.parquet")
+    for spec in (tmp_path, tmp_path / "train.parquet"):
+        with pytest.raises(ValueError, match=r"names '/etc/hostname', which is outside it"):
+            load_corpus(spec)
+
+
+def test_what_is_wrong_with_a_table_is_said_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"train\.parquet cannot be read as a data set: .* file size is 0 bytes"):
+        load_corpus(tmp_path / "train.parquet")
+
+
+def test_what_is_no_file_is_named_and_the_rest_is_used(
+    tmp_path: Path, draw_tree: Draw, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pipe would keep Pillow waiting; a link to itself and a name that is no UTF-8 stopped everything."""
+    names = ("good", "pipe", "not-utf8-\udcff", "alone\x1b[31m")
+    draw_tree({f"images/{name}.jpg": 1 for name in names}, {f"masks/{name}.png": 1 for name in names[:3]})
+    (tmp_path / "images" / "pipe.jpg").unlink()
+    os.mkfifo(tmp_path / "images" / "pipe.jpg")
+    (tmp_path / "images" / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "masks" / "loop.png").symlink_to("loop.png")
+    assert list(read(load_corpus(tmp_path))) == ["good"]
+    [said] = caplog.messages
+    assert "pipe (is a pipe or a device, not a file)" in said
+    assert "loop (" in said
+    assert r"not-utf8-\udcff (" in said
+    assert r"alone\x1b[31m.jpg" in said
 
 
 def test_pictures_in_parquet_open_in_whatever_order_pillow_tries(

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import random
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -228,6 +229,16 @@ def test_dictionaries_in_themselves_and_tensors_without_values_are_refused(tmp_p
     torch.save({"stage1.rebnconvin.conv_s1.weight": torch.ones(2, device="meta")}, tmp_path / "meta.pth")
     with pytest.raises(ValueError, match=r"meta\.pth .* Fewer numbers are in it than its shapes say"):
         read_checkpoint(tmp_path / "meta.pth")
+
+
+@pytest.mark.parametrize("change", [lambda t: t * float("nan"), lambda t: t.to(torch.complex64), lambda t: t.int()])
+def test_weights_that_are_no_finite_numbers_are_refused(
+    change: Callable[[torch.Tensor], torch.Tensor], model: U2NetForImageSegmentation, tmp_path: Path
+) -> None:
+    name = "stage1.rebnconvin.conv_s1.weight"
+    torch.save(model.state_dict() | {name: change(model.state_dict()[name])}, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=rf"odd\.pth .* Not finite numbers: {re.escape(name)}\.$"):
+        read_checkpoint(tmp_path / "odd.pth")
 
 
 class Trap:

@@ -27,7 +27,13 @@ def set_up(home: Path) -> None:
         "GRADIO_ANALYTICS_ENABLED": "False",
     }
     os.environ |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_TOKEN": "", "HOME": str(home)}
-    for library in ("accelerate", "datasets", "matplotlib.pyplot", "skimage.metrics"):  # once, not in each fork
+    for library in (
+        "accelerate",
+        "datasets",
+        "gradio",
+        "matplotlib.pyplot",
+        "skimage.metrics",
+    ):  # once, not in each fork
         importlib.import_module(library)
     import torch
 
@@ -37,8 +43,9 @@ def set_up(home: Path) -> None:
 def main() -> int:
     """Draw the zoo, run, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", type=int, default=20, help="of the cases of a round, each of this number")
+    parser.add_argument("--every", type=int, default=45, help="of the cases of a round, each of this number")
     parser.add_argument("--only", nargs="*", help="names of the rounds to make")
+    parser.add_argument("--verbose", action="store_true", help="print what each call ended with")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         set_up(Path(folder, "home"))
@@ -46,7 +53,8 @@ def main() -> int:
         from zoo_rounds import ROUNDS
 
         (home := Path(folder, "zoo")).mkdir()
-        zoo = Zoo(home, every=options.every)
+        zoo = Zoo(home, every=options.every, verbose=options.verbose)
+        print(zoo.describe())
         for make_round in ROUNDS:
             if not options.only or make_round.__name__ in options.only:
                 begin = time.monotonic()
@@ -54,6 +62,7 @@ def main() -> int:
                 print(f"{make_round.__name__}: {time.monotonic() - begin:.0f} s")
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         print(f"{sum(zoo.calls.values())} calls ({', '.join(f'{count} {verb}' for verb, count in zoo.calls.items())})")
+        print(f"the slowest took {zoo.slowest:.0f} s, the largest {zoo.largest / 2**20:.0f} MiB")
         print(f"{usage.ru_utime + usage.ru_stime:.0f} s of processor time, {len(zoo.found)} faults")
     return 1 if zoo.found else 0
 

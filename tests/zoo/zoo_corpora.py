@@ -228,6 +228,7 @@ def _layouts(root: Path) -> list[Path]:
         (odd / "images" / f"{name}.jpg").write_bytes((odd / "images" / "0.jpg").read_bytes())
         if "x" not in name:
             (odd / "masks" / f"{name}.png").write_bytes((odd / "masks" / "0.png").read_bytes())
+    (odd / "images" / "alone\x1b[31m.jpg").write_bytes((odd / "images" / "0.jpg").read_bytes())
     same = _pairs(root / "layout-same-stem")
     draw("RGB", (SIDE, SIDE), 9).save(same / "images" / "0.png")
     special = _pairs(root / "layout-special")

@@ -24,7 +24,8 @@ from u2net_hf import (
 )
 
 _Item = TypeVar("_Item")
-BROKE_ONCE = {"cycle", "meta", "icc-huge-RGB", "tensors-none", "tensors-unexpected"}
+BROKE_ONCE = {"cycle", "meta", "icc-huge-RGB", "tensors-none", "tensors-unexpected", "complex", "nan"}
+BROKE_ONCE |= {"saved-empty", "layout-special", "layout-odd-names", "parquet-pipe", "pictures-good", "metadata-deep"}
 
 
 @dataclass
@@ -34,10 +35,14 @@ class Zoo:
     Args:
         folder: An empty folder.
         every: Of cases of one kind, each of this number is tried: 1 is all of them.
+        verbose: Whether to print what each call ended with.
     """
 
     folder: Path
     every: int = 1
+    verbose: bool = False
+    slowest: float = 0
+    largest: int = 0
     found: list[str] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
 
@@ -68,6 +73,21 @@ class Zoo:
             if number % self.every == start % self.every or getattr(item, "stem", None) in BROKE_ONCE:
                 yield item
 
+    def describe(self) -> str:
+        """How many animals of which kinds there are."""
+        kinds = {
+            "pictures": self.good,
+            "damaged or no pictures": self.damaged,
+            "special files": self.special.iterdir(),
+        }
+        kinds |= {
+            "model folders": self.models,
+            "corpora": self.corpora,
+            "weights": self.weights,
+            "exports": self.exports,
+        }
+        return ", ".join(f"{len([*animals])} {kind}" for kind, animals in kinds.items())
+
     def call(
         self,
         verb: str,
@@ -83,6 +103,10 @@ class Zoo:
         """Make a call of a verb over something, and write down what no call may do."""
         done = run(f"{verb} {os.fsencode(str(what))!r}", function, self.desk, stdin, limit)
         self.calls[verb] += 1
+        self.slowest, self.largest = max(self.slowest, done.seconds), max(self.largest, done.memory)
+        if self.verbose:
+            last = (done.err.splitlines() or done.out.decode(errors="replace").splitlines() or [""])[-1]
+            print(f"{done.status} {done.seconds:.1f} s {done.memory / 2**20:.0f} MiB {done.title}: {last[:200]!a}")
         for fault in faults(done, binary=binary, noise=noise, free=free):
             self.blame(done, fault)
         return done

@@ -114,8 +114,9 @@ def _remove_folder(zoo: Zoo, folder: Path, form: tuple[str, ...], suffix: str) -
     for path in inputs:
         stem = path.relative_to(folder)
         done_as = {stem.with_suffix(f".{suffix}"), stem.with_name(f"{stem.name}.{suffix}")} & results
-        if bool(done_as) == names(done, path):
-            zoo.blame(done, f"{path.name!a} is done as {done_as}, named in the errors: {names(done, path)}")
+        named = names(done, path) or (not done_as and names(done, path.with_suffix(f".{suffix}")))
+        if bool(done_as) == named:
+            zoo.blame(done, f"{path.name!a} is done as {done_as}, named in the errors: {named}")
     for result in results:
         if not is_picture(output / result):
             zoo.blame(done, f"{result} is no picture")

@@ -16,9 +16,10 @@ from datasets import Dataset, Features, IterableDataset, Value
 from PIL import Image
 
 from ..images.files import to_rgb
+from ..utils.console import printable
 from .pairing import INSTANCE_FOLDERS, MASK_FOLDERS, SPLITS, LeftOut, find_folders, find_usable, pair_files
 from .pixels import as_labels, as_mask, parse_object_values
-from .sources import as_stream, is_source, load_source, split_names, take_part
+from .sources import as_stream, check_inside, is_source, load_source, split_names, take_part
 
 logger = logging.getLogger(__name__)
 
@@ -169,16 +170,18 @@ def _choose_split(spec: str | os.PathLike, names: list[str], split: str | None) 
 def _without_unusable(corpus: Dataset, spec: str | os.PathLike) -> Dataset:
     """The rows whose pictures open and have one size; the others are named."""
     left_out = LeftOut()
-    files = zip(corpus["name"], _stored(corpus, "image"), _stored(corpus, "mask"), strict=True)
+    files = zip(corpus["name"], _stored(corpus, "image", spec), _stored(corpus, "mask", spec), strict=True)
     usable = find_usable(files, left_out)
     _report(spec, len(usable), left_out)
     return corpus.select(usable, keep_in_memory=True) if left_out else corpus
 
 
-def _stored(corpus: Dataset, column: str) -> Iterator[str | BinaryIO]:
+def _stored(corpus: Dataset, column: str, spec: str | os.PathLike) -> Iterator[str | BinaryIO]:
     """Path or bytes of each picture of a column; bytes are not copied."""
     for chunk in corpus.data.column(column).chunks:
         for path, content in zip(chunk.field("path"), chunk.field("bytes"), strict=True):
+            if not content.is_valid and path.is_valid:
+                check_inside(path.as_py(), spec)
             # Some of Pillow's readers read lines, which pyarrow's own stream cannot.
             yield io.BufferedReader(pa.BufferReader(content.as_buffer())) if content.is_valid else path.as_py()
 
@@ -193,7 +196,7 @@ def _report(spec: str | os.PathLike, count: int, left_out: LeftOut) -> None:
         raise ValueError(f"{spec} holds no usable pair of image and mask.\n{left_out.describe()}".rstrip())
     if left_out:
         total = sum(map(len, left_out.values()))
-        logger.warning("%s: %d pairs; left out %d:\n%s", spec, count, total, left_out.describe())
+        logger.warning("%s: %d pairs; left out %d:\n%s", printable(spec), count, total, left_out.describe())
 
 
 def check_masks(corpus: Dataset | IterableDataset, limit: int = 1000) -> None:

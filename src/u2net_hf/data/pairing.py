@@ -15,6 +15,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from ..models.u2net.photo_u2net import lies_sideways
+from ..utils.console import printable
 
 # Lower-case names of folders, the first that exists is taken; those that belong to one data set name it.
 IMAGE_FOLDERS = (
@@ -79,7 +80,9 @@ class LeftOut(defaultdict[str, list[str]]):
 
     def describe(self) -> str:
         """One line per reason, with the count and every name."""
-        return "\n".join(f"  {reason} ({len(names)}): {', '.join(names)}" for reason, names in self.items())
+        return "\n".join(
+            f"  {reason} ({len(names)}): {', '.join(map(printable, names))}" for reason, names in self.items()
+        )
 
 
 def find_folders(root: Path, mask_folders: tuple[str, ...] = MASK_FOLDERS) -> dict[str, tuple[Path, Path]]:
@@ -166,6 +169,10 @@ def find_usable(files: Iterable[tuple[str, str | BinaryIO, str | BinaryIO]], lef
 
 def _oriented_size(file: str | BinaryIO) -> tuple[int, int]:
     """Width and height after the EXIF orientation, from the header alone."""
+    if isinstance(file, str):
+        file.encode()  # a table of paths holds no others
+        if os.path.exists(file) and not os.path.isfile(file):
+            raise OSError("is a pipe or a device, not a file")
     with Image.open(file) as picture:
         width, height = picture.size
         return (height, width) if lies_sideways(picture) else (width, height)
@@ -173,7 +180,7 @@ def _oriented_size(file: str | BinaryIO) -> tuple[int, int]:
 
 def _folders_in(folder: Path) -> dict[str, Path]:
     """Sub-folders by lower-case name, without hidden ones and what archives of a Mac leave."""
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    names = sorted(entry.name for entry in os.scandir(folder) if os.path.isdir(entry))
     return {name.lower(): folder / name for name in names if not name.startswith((".", "__"))}
 
 
@@ -189,11 +196,11 @@ def _unwrap(folder: Path) -> Path:
 
 
 def _files_in(folder: Path | str) -> list[str]:
-    """Picture files directly in a folder, sorted, without hidden ones."""
+    """Picture files directly in a folder, sorted, without hidden ones; pipes and broken links too, to be named."""
     return sorted(
         entry.path
         for entry in os.scandir(folder)
-        if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
+        if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".") and not os.path.isdir(entry)
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import datasets
 from datasets import Dataset, Features, IterableDataset, Value
+from huggingface_hub import constants
 
 from ..weights.loading import reading
 from .pairing import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS
@@ -129,6 +130,18 @@ def _inside(name: str, source: Path) -> str:
     return name
 
 
+def check_inside(path: str, spec: str | os.PathLike) -> None:
+    """Refuse the path of a picture that is neither in its corpus nor among what was fetched from the Hub.
+
+    Raises:
+        ValueError: If it is elsewhere.
+    """
+    root = Path(spec).expanduser()
+    folders = (root if root.is_dir() else root.parent, constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE)
+    if not any(Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)) for folder in folders):
+        raise ValueError(f"{spec} names {path!r}, which is outside it: save the table with the pictures in it.")
+
+
 def _check_metadata(root: Path) -> None:
     """Refuse metadata that would make the library read files outside the corpus."""
     for file in _metadata_in(root, "**/"):
@@ -143,7 +156,7 @@ def _parsed(line: str) -> dict[str, Any]:
     """A line of metadata; one that is damaged is left for the library to report."""
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) else {}
 
@@ -161,20 +174,31 @@ def _with_datasets(function: Callable[..., Any], spec: str | os.PathLike, **opti
                 "metadata.jsonl or .csv with a column file_name, for .parquet files, for .tar files of a WebDataset, "
                 "and for what save_to_disk writes."
             )
-        return function(str(path.absolute()), **options)
+        return _read(path, function, str(path.absolute()), **options)
     if path.is_file():
         builder = {".parquet": "parquet", ".tar": "webdataset"}.get(path.suffix.lower())
         if builder is None:
             raise ValueError(
                 f"{path} is a file; a corpus is a folder, a .parquet or .tar file, or a data set on the Hub."
             )
-        return function(builder, data_files=str(path.absolute()), **options)
+        return _read(path, function, builder, data_files=str(path.absolute()), **options)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(spec)):
         raise FileNotFoundError(f"{spec}: no such folder or file (a data set on the Hub is named user/name).")
     try:
         return function(str(spec), **options)
     except (FileNotFoundError, ConnectionError) as error:
         raise FileNotFoundError(f"{spec} is no folder or file here, and not on the Hub: {error}") from error
+
+
+def _read(path: Path, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function of the `datasets` library on files; its errors say what it did, their causes what is wrong."""
+    try:
+        return function(*arguments, **options)
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ValueError(f"{path} cannot be read as a data set: {type(cause).__name__}: {cause}") from error
 
 
 def _find_columns(features: Features, spec: str | os.PathLike) -> tuple[str, str, str | None]:

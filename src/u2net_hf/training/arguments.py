@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from transformers import HfArgumentParser
 
-from ..utils.console import reported_errors
+from ..utils.console import printable, reported_errors
 from ..utils.process import keep_freed_memory
 
 OBJECT_VALUES_HELP = (
@@ -164,7 +164,7 @@ def run_script(main: Callable[[Arguments], None], arguments_class: type[Argument
             check_launch()
             main(arguments)
         except TrainingStopped as stopped:
-            print(stopped, file=sys.stderr)
+            print(printable(stopped), file=sys.stderr)
             sys.exit(EXIT_STOPPED)
         except LaunchError:
             if os.environ.get("RANK", "0") == "0":  # one process says it for all

@@ -291,6 +291,11 @@ def _check_fit(config: U2NetConfig, state_dict: StateDict, dilations: Mapping[st
             for name, tensor in expected.items()
             if name in state_dict and state_dict[name].shape != tensor.shape
         ],
+        "Not finite numbers": [
+            name
+            for name, tensor in state_dict.items()
+            if not (tensor.is_floating_point() or name.endswith(".num_batches_tracked")) or not tensor.isfinite().all()
+        ],
         "Wrong dilation": [
             f"{name} has {dilations[name]}, expected {module.dilation[0]}"
             for name, module in model.named_modules()
