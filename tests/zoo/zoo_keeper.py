@@ -25,7 +25,15 @@ from u2net_hf import (
 
 _Item = TypeVar("_Item")
 BROKE_ONCE = {"cycle", "meta", "icc-huge-RGB", "tensors-none", "tensors-unexpected", "complex", "nan"}
-BROKE_ONCE |= {"saved-empty", "layout-special", "layout-odd-names", "parquet-pipe", "pictures-good", "metadata-deep"}
+BROKE_ONCE |= {
+    "saved-empty",
+    "layout-special",
+    "layout-odd-names",
+    "parquet-pipe",
+    "pictures-good",
+    "metadata-deep",
+    "code-strange-processor",
+}
 
 
 @dataclass

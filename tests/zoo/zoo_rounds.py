@@ -16,6 +16,7 @@ from zoo_scripts import (
     pictures_in_demo,
     weights_in_convert,
 )
+from zoo_segment import models_in_segment, segment_each
 
 ROUNDS: tuple[Callable[[Zoo], None], ...] = (
     remove_each,
@@ -23,6 +24,8 @@ ROUNDS: tuple[Callable[[Zoo], None], ...] = (
     remove_folders,
     exports_in_remove,
     models_in_remove,
+    segment_each,
+    models_in_segment,
     models_in_export,
     models_in_push,
     models_in_training,

@@ -110,9 +110,11 @@ def segment(
 
         cat cells.png | u2net-hf segment - > labels.tif
     """
+    from ..images.files import show_only_photo_warnings
     from ..segmentation.jobs import Outputs, plan_segmentations
     from ..segmentation.segmentation import PageOptions
 
+    show_only_photo_warnings(lambda text: print(printable(f"Warning: {text}"), file=sys.stderr))
     given = {
         "min_score": min_score,
         "mask_threshold": mask_threshold,
@@ -145,13 +147,10 @@ def _load(
 ) -> CellNetwork:
     import logging
 
-    from transformers.utils import logging as transformers_logging
-
     from ..segmentation.network import load_network
     from ..utils.process import keep_freed_memory
 
     keep_freed_memory()
-    transformers_logging.disable_progress_bar()
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells of damage that is then raised as an error
     return load_network(model, device=device, dtype=dtype, average_rotations=average_rotations, instances=instances)
 

@@ -16,6 +16,7 @@ from ..engines.torch_engine import choose_dtype, usable_device
 from ..models.unet.configuration_unet import nearest_valid_sizes
 from ..models.unet.instances_unet import InstanceOptions, expected_depth
 from ..models.unet.tiling_unet import Tiling, average_rotations, cut_windows, plan_image
+from ..weights.loading import load_pretrained, load_whole_model
 from ..weights.published import resolve
 from .intensities import Intensities
 from .planes import Plane
@@ -117,10 +118,10 @@ def load_network(
     from ..models.unet.image_processing_unet import UNetImageProcessorPil
     from ..models.unet.modeling_unet import UNetForSemanticSegmentation
 
-    config = AutoConfig.from_pretrained(source)
+    config: Any = load_pretrained(AutoConfig, source)
     if not isinstance(config, UNetConfig):
         raise ValueError(f"{name_or_path}: is a {config.model_type}; objects are found by a U-Net, for example nuclei")
-    processor = UNetImageProcessorPil.from_pretrained(source)
+    processor: Any = load_pretrained(UNetImageProcessorPil, source)
     if processor.instances is None and (config.num_labels or 2) > 2:
         raise ValueError(
             f"{name_or_path}: has {config.num_labels} classes, and its processor does not say (by `instances`) that "
@@ -128,7 +129,7 @@ def load_network(
         )
     if processor.do_resize:
         raise ValueError(f"{name_or_path}: resizes its images; objects are found at the size that they have")
-    model = UNetForSemanticSegmentation.from_pretrained(source, dtype=choose_dtype(dtype, place))
+    model = load_whole_model(UNetForSemanticSegmentation, source, dtype=choose_dtype(dtype, place))
     model = model.eval().to(place, memory_format=torch.channels_last)
     return CellNetwork(
         model, processor, InstanceOptions(**(processor.instances or {}) | dict(instances or {})), average_rotations
