@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 
-.PHONY: demo test coverage zoo test-torchvision style clean
+.PHONY: demo test coverage zoo test-torchvision test-oldest style clean
 
 demo: .venv/installed  ## cut the object out of a photo
 	$(BIN)/u2net-hf remove hub_cards/space/coffee.jpg -o outputs/coffee.png --overwrite
@@ -24,13 +24,16 @@ zoo: .venv/installed-test  ## every verb over every awkward file: about an hour,
 test-torchvision: .venv-torchvision/installed  ## the image processors that use torchvision
 	.venv-torchvision/bin/python -m pytest tests/models tests/removal/test_removal.py
 
+test-oldest: .venv-oldest/installed  ## the oldest releases that setup.cfg allows
+	.venv-oldest/bin/python -m pytest --ignore tests/test_style.py
+
 style: .venv/installed-test  ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .venv-torchvision outputs build
+	rm -rf .venv .venv-torchvision .venv-oldest outputs build
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -48,4 +51,12 @@ clean:
 	grep -v '^torch==' constraints.txt > .venv-torchvision/constraints.txt
 	.venv-torchvision/bin/python $(INSTALL) torch torchvision
 	.venv-torchvision/bin/python $(INSTALL) --constraint .venv-torchvision/constraints.txt --editable '.[test,torchvision]'
+	touch $@
+
+# The lower bounds of all but the tests' own tools, as exact versions.
+.venv-oldest/installed: setup.cfg
+	$(PYTHON) -m venv .venv-oldest
+	sed -n '1,/^test =/s/^    \([a-z0-9-]*\)>=\([^;]*\).*/\1==\2/p' setup.cfg > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python $(INSTALL) --constraint .venv-oldest/constraints.txt --editable '.[test]'
+	.venv-oldest/bin/python $(INSTALL) --no-deps pysodmetrics
 	touch $@

@@ -16,7 +16,7 @@ from scipy import ndimage
 from u2net_hf.sod_metrics import Pair, SODMetrics, hce
 from u2net_hf.sod_metrics.correction_effort import contours, count_vertices
 
-cv2 = pytest.importorskip("cv2", reason="needs OpenCV, which the measure itself does not")
+cv2 = pytest.importorskip("cv2", minversion="4.13", reason="needs OpenCV 4.13, which the measure itself does not")
 
 
 @pytest.fixture

@@ -164,8 +164,9 @@ def write_int8(
     graph = onnx.load(float32)
     nodes_to_keep = _nodes_to_keep(graph.graph.node, block_errors(network, measured))
     add_pre_process_metadata(graph)  # constants are folded: nothing to warn of
+    onnx.save(graph, path)
     quantize_static(
-        graph,
+        str(path),
         str(path),
         _CalibrationReader(batches),
         quant_format=QuantFormat.QDQ,
