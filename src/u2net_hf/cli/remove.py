@@ -69,7 +69,7 @@ def remove(
     suffix: Annotated[Suffix, typer.Option("--format", help="Format if --output names no file.")] = Suffix.png,
     compress_level: Annotated[
         int,
-        typer.Option(min=0, max=9, help="Of PNG files: 1 is fast; 6 is 11 % smaller and takes 15 times as long."),
+        typer.Option(min=0, max=9, help="Of PNG files: 1 is fast; higher is smaller and slower."),
     ] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose result exists.")] = False,
     max_megapixels: Annotated[

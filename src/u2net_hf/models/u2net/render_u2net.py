@@ -77,7 +77,7 @@ def render(image: Image.Image, soft_map: np.ndarray, options: RenderOptions, *, 
 def render_mask(soft_map: np.ndarray, size: tuple[int, int], threshold: float | None = None) -> Image.Image:
     """Make a mask of a soft map (h, w), of the size (W, H), by Pillow's filter BILINEAR.
 
-    A soft mask is enlarged in 8 bits, three times as fast as in float32; values differ by 1 of 255 at most. The
+    A soft mask is enlarged in 8 bits, which is faster than in float32; values differ by 1 of 255 at most. The
     threshold is applied to the map enlarged in float32.
     """
     if threshold is not None:
