@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from u2net_hf.engines import fused_u2net
 from u2net_hf.engines.fused_u2net import FusedU2Net
 from u2net_hf.utils.process import keep_freed_memory
 from u2net_hf.weights.published import pull, pull_onnx
@@ -48,6 +50,8 @@ def _sides(network: str, batch: int, threads: int) -> list[Side]:
         sides.append(Side("PyTorch as the authors' script: plain, all 7 maps, gradients on", build_plain, arguments))
     for dtype in ("float32", "bfloat16"):
         sides.append(Side(f"PyTorch, fused, {dtype}", build_fused, (*arguments, dtype)))
+    if batch == 1:  # what this piece of the fused network earns
+        sides.append(Side("the same in float32, maps enlarged, then convolved", build_without_doubling, arguments))
     return sides
 
 
@@ -101,6 +105,12 @@ def build_fused(network: str, batch: int, threads: int, dtype: str) -> Work:
     torch.set_num_threads(threads)
     model, images = _fused(network, dtype), _pixel_values(batch)
     return lambda: model(images).sigmoid()
+
+
+def build_without_doubling(network: str, batch: int, threads: int) -> Work:
+    """The fused network without its doubled convolutions."""
+    fused_u2net.MIN_WORK = sys.maxsize
+    return build_fused(network, batch, threads, "float32")
 
 
 def build_engine(network: str, threads: int, engine: str, dtype: str) -> Work:
