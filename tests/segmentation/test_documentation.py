@@ -1,4 +1,4 @@
-"""The examples of README and guide run, with a network of the tests in place of the shipped one."""
+"""The example of the guide runs, with a network of the tests in place of the shipped one."""
 
 import re
 from pathlib import Path
@@ -13,15 +13,14 @@ from u2net_hf.segmentation.network import load_network
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/cells.md"])
-def test_examples(
-    page: str, finder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_example(
+    finder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image, cells = bright_cells(0)
     tifffile.imwrite(tmp_path / "cells.tif", image)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(segmentation, "load_network", lambda name: load_network(finder if name == "nuclei" else name))
-    blocks = re.findall(r"```py(?:thon)?\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "cells.md").read_text(encoding="utf-8"), re.DOTALL)
     (example,) = (block for block in blocks if "segment_image" in block)
     exec(example, {})
     assert str(cells.max()) in capsys.readouterr().out

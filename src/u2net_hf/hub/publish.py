@@ -194,7 +194,10 @@ def _known_facts(source: str | Path) -> dict[str, str]:
     published = PUBLISHED.get(str(source))
     if published is None or Path(source, "config.json").is_file():
         return {}
-    description = f"{published.description}. Weights published by others, converted by u2net_hf."
+    origin = (
+        "Weights published by others, converted by u2net_hf." if published.sources else "Weights of u2net_hf's own."
+    )
+    description = f"{published.description}. {origin}"
     return {"license": published.license, "training_data": published.training_data, "description": description}
 
 

@@ -151,14 +151,24 @@ PUBLISHED: dict[str, PublishedCheckpoint] = {
             "image_std": [0.5, 0.5, 0.5],
         },
     ),
+    "nuclei": PublishedCheckpoint(
+        description="Nuclei under fluorescence and stained, told apart where they touch; for `segment`",
+        architecture="U-Net",
+        num_parameters=1_677_541,
+        digest="sha256:53561c1e77c085a93b471375e2ab4411865e117498fae62bd65a3d9321759df4",
+        sources=(),
+        license="Apache-2.0",
+        training_data="Data Science Bowl 2018, BBBC038 (403 images, CC0)",
+    ),
 }
 
 
 def pull(name: str, *, cache_dir: str | Path | None = None, force: bool = False) -> Path:
     """Get published weights as a folder for `from_pretrained`.
 
-    What is shipped with the package ("u2netp") is there at once. Of others the first call downloads and converts,
-    later calls only look whether the folder is there. Several processes may call at once: one works, the others wait.
+    What is shipped with the package ("u2netp", "nuclei") is there at once. Of others the first call downloads and
+    converts, later calls only look whether the folder is there. Several processes may call at once: one works, the
+    others wait.
 
     Args:
         name: A key of [`PUBLISHED`].

@@ -1,0 +1,154 @@
+"""Score a network for cells on a corpus of label maps, beside what is simpler than it.
+
+    python scripts/evaluate_cells.py --data dsb2018 --split test
+    python scripts/evaluate_cells.py --model my-model --data mine --split validation --output_dir outputs/mine
+
+Beside the network stand: Otsu's threshold with a watershed on the distance map (scikit-image), the connected
+components of the network's own foreground, which leave touching objects together, and those of the perfect
+foreground: the best that a semantic mask can do. Writes results.json, results.md and worst.png: the worst images, with
+the true outlines (green) and those found (magenta).
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+
+from u2net_hf.utils.console import printable, run_script
+
+ROWS = {
+    "network": "network",
+    "components": "connected components of the network's foreground",
+    "otsu": "Otsu + watershed",
+    "perfect": "connected components of the perfect foreground",
+}
+MEASURES = ("ap50", "mean_ap", "f1", "pq", "aji", "relative_count_error")
+
+
+def main(
+    data: Annotated[str, typer.Option(help="A corpus with images/ and instances/: a folder, or a Hub id.")],
+    split: Annotated[str | None, typer.Option(help="Its split, where it has several.")] = None,
+    model: Annotated[str, typer.Option(help="A published name, a folder, or a Hub id.")] = "nuclei",
+    average_rotations: Annotated[bool, typer.Option(help="Average the image in eight positions.")] = False,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "float32",
+    output_dir: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("outputs/cells"),
+    shown: Annotated[int, typer.Option(help="How many of the worst images are drawn.")] = 8,
+) -> None:
+    """Measure every method on every image, all of them and the gray ones alone."""
+    from tqdm import tqdm
+
+    from u2net_hf.cell_metrics import CellMetrics
+    from u2net_hf.data.corpora import load_corpus
+    from u2net_hf.segmentation.network import load_network
+    from u2net_hf.utils.files import write_atomically
+
+    corpus = load_corpus(data, split, label_maps=True)
+    network = load_network(model, dtype=dtype, average_rotations=average_rotations)
+    metrics = {(row, kind): CellMetrics(MEASURES) for row in ROWS for kind in ("all", "gray")}
+    found, scores = [], []
+    for record in tqdm(corpus, unit="image"):
+        true, results = np.asarray(record["mask"]), segment(record["image"], np.asarray(record["mask"]), network)
+        for row, labels in results.items():
+            for kind in ("all", "gray") if is_gray(record["image"]) else ("all",):
+                metrics[row, kind].update([labels], [true])
+        one = CellMetrics(["mean_ap"])
+        one.update([results["network"]], [true])
+        found.append(results["network"])
+        scores.append(one.compute()["mean_ap"])
+    worst = np.argsort(scores, kind="stable")[:shown].tolist()
+    draw([(corpus[index], found[index], scores[index]) for index in worst], output_dir / "worst.png")
+    measured = {
+        kind: {row: metrics[row, kind].compute() for row in ROWS} | {"images": metrics["network", kind].count}
+        for kind in ("all", "gray")
+        if metrics["network", kind].count
+    }
+    variant = {"average_rotations": average_rotations, "dtype": dtype, "instances": vars(network.options)}
+    versions = {name: version(name) for name in ("torch", "scikit-image", "u2net-hf")}
+    names = {"model": Path(model).name, "data": Path(data).name, "split": split}
+    results = names | {"variant": variant, "versions": versions, "measures": measured}
+    results["worst"] = {corpus[index]["name"]: scores[index] for index in worst}
+    write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
+    text = "\n\n".join(table(kind, rows) for kind, rows in measured.items()) + "\n"
+    write_atomically(output_dir / "results.md", text)
+    print(f"{text}\nwritten to {printable(output_dir)}")
+
+
+def segment(image: Image.Image, true: np.ndarray, network: Any) -> dict[str, np.ndarray]:
+    """The label maps of each method."""
+    from skimage.measure import label
+
+    from u2net_hf.segmentation.segmentation import segment_image
+
+    found = segment_image(image, network)
+    return {
+        "network": found.labels,
+        "components": label(found.probabilities > network.options.mask_threshold),
+        "otsu": otsu_watershed(np.asarray(image.convert("L"))),
+        "perfect": label(true > 0),
+    }
+
+
+def otsu_watershed(gray: np.ndarray) -> np.ndarray:
+    """Otsu's threshold on the smoothed image, then a watershed from the summits of the distance map, 5 pixels apart.
+
+    The larger side of the threshold is the background.
+    """
+    from scipy import ndimage
+    from skimage.feature import peak_local_max
+    from skimage.filters import gaussian, threshold_otsu
+    from skimage.segmentation import watershed
+
+    smooth = gaussian(gray, 1)
+    if np.ptp(smooth) == 0:
+        return np.zeros(gray.shape, np.int32)
+    mask = smooth > threshold_otsu(smooth)
+    mask = ~mask if mask.mean() > 0.5 else mask
+    distances = ndimage.distance_transform_edt(mask)
+    summits = np.zeros(gray.shape, np.int32)
+    places = peak_local_max(distances, min_distance=5, labels=ndimage.label(mask)[0], exclude_border=False)
+    summits[tuple(places.T)] = np.arange(1, len(places) + 1)
+    labels: np.ndarray = watershed(-distances, summits, mask=mask)
+    return labels
+
+
+def is_gray(image: Image.Image) -> bool:
+    """Whether all channels are the same."""
+    pixels = np.asarray(image.convert("RGB"))
+    return bool((pixels == pixels[..., :1]).all())
+
+
+def draw(rows: list[tuple[dict[str, Any], np.ndarray, float]], path: Path) -> None:
+    """Write image | true outlines | found outlines of some images as one PNG."""
+    from u2net_hf.images.drawing import contact_sheet
+    from u2net_hf.images.files import save_image
+    from u2net_hf.training.pictures import draw_contours
+    from u2net_hf.training.validation import GREEN, MAGENTA
+
+    pictures, captions = [], []
+    for record, labels, score in rows:
+        image = record["image"].convert("RGB")
+        true = np.asarray(record["mask"])
+        pictures.append([image, draw_contours(image, true, GREEN), draw_contours(image, labels, MAGENTA)])
+        counts = f"{len(np.unique(true[true > 0]))} true, {labels.max()} found"
+        captions.append(f"{record['name']}: mean AP {score:.3f}, {counts}")
+    save_image(contact_sheet(pictures, 320, captions=captions), path)
+
+
+def table(kind: str, rows: dict[str, Any]) -> str:
+    """A table in Markdown, a line per method."""
+    lines = [f"| {rows['images']} images, {kind} | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
+    lines += [
+        f"| {title} | " + " | ".join(f"{rows[row][name]:.3f}" for name in MEASURES) + " |"
+        for row, title in ROWS.items()
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_script(main, __doc__)
