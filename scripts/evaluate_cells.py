@@ -41,42 +41,54 @@ def main(
     shown: Annotated[int, typer.Option(help="How many of the worst images are drawn.")] = 8,
 ) -> None:
     """Measure every method on every image, all of them and the gray ones alone."""
-    from tqdm import tqdm
-
-    from u2net_hf.cell_metrics import CellMetrics
     from u2net_hf.data.corpora import load_corpus
     from u2net_hf.segmentation.network import load_network
     from u2net_hf.utils.files import write_atomically
 
     corpus = load_corpus(data, split, label_maps=True)
     network = load_network(model, dtype=dtype, average_rotations=average_rotations)
-    metrics = {(row, kind): CellMetrics(MEASURES) for row in ROWS for kind in ("all", "gray")}
-    found, scores = [], []
-    for record in tqdm(corpus, unit="image"):
-        true, results = np.asarray(record["mask"]), segment(record["image"], np.asarray(record["mask"]), network)
-        for row, labels in results.items():
-            for kind in ("all", "gray") if is_gray(record["image"]) else ("all",):
-                metrics[row, kind].update([labels], [true])
-        one = CellMetrics(["mean_ap"])
-        one.update([results["network"]], [true])
-        found.append(results["network"])
-        scores.append(one.compute()["mean_ap"])
+    measured, found, scores = measure(corpus, network)
     worst = np.argsort(scores, kind="stable")[:shown].tolist()
     draw([(corpus[index], found[index], scores[index]) for index in worst], output_dir / "worst.png")
-    measured = {
-        kind: {row: metrics[row, kind].compute() for row in ROWS} | {"images": metrics["network", kind].count}
-        for kind in ("all", "gray")
-        if metrics["network", kind].count
+    results = {
+        "model": Path(model).name,
+        "data": Path(data).name,
+        "split": split,
+        "variant": {"average_rotations": average_rotations, "dtype": dtype, "instances": vars(network.options)},
+        "versions": {name: version(name) for name in ("torch", "scikit-image", "u2net-hf")},
+        "measures": measured,
+        "worst": {corpus[index]["name"]: scores[index] for index in worst},
     }
-    variant = {"average_rotations": average_rotations, "dtype": dtype, "instances": vars(network.options)}
-    versions = {name: version(name) for name in ("torch", "scikit-image", "u2net-hf")}
-    names = {"model": Path(model).name, "data": Path(data).name, "split": split}
-    results = names | {"variant": variant, "versions": versions, "measures": measured}
-    results["worst"] = {corpus[index]["name"]: scores[index] for index in worst}
     write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
     text = "\n\n".join(table(kind, rows) for kind, rows in measured.items()) + "\n"
     write_atomically(output_dir / "results.md", text)
     print(f"{text}\nwritten to {printable(output_dir)}")
+
+
+def measure(corpus: Any, network: Any) -> tuple[dict[str, Any], list[np.ndarray], list[float]]:
+    """The measures of each method on all images and on the gray ones; what the network found, and its AP per image."""
+    from tqdm import tqdm
+
+    from u2net_hf.cell_metrics import CellMetrics
+
+    metrics = {(row, kind): CellMetrics(MEASURES) for row in ROWS for kind in ("all", "gray")}
+    found, scores = [], []
+    for record in tqdm(corpus, unit="image", disable=None):
+        true = np.asarray(record["mask"])
+        labels_of = segment(record["image"], true, network)
+        for row, labels in labels_of.items():
+            for kind in ("all", "gray") if is_gray(record["image"]) else ("all",):
+                metrics[row, kind].update([labels], [true])
+        one = CellMetrics(["mean_ap"])
+        one.update([labels_of["network"]], [true])
+        found.append(labels_of["network"])
+        scores.append(one.compute()["mean_ap"])
+    measured: dict[str, Any] = {
+        kind: {row: metrics[row, kind].compute() for row in ROWS} | {"images": metrics["network", kind].count}
+        for kind in ("all", "gray")
+        if metrics["network", kind].count
+    }
+    return measured, found, scores
 
 
 def segment(image: Image.Image, true: np.ndarray, network: Any) -> dict[str, np.ndarray]:
@@ -89,15 +101,16 @@ def segment(image: Image.Image, true: np.ndarray, network: Any) -> dict[str, np.
     return {
         "network": found.labels,
         "components": label(found.probabilities > network.options.mask_threshold),
-        "otsu": otsu_watershed(np.asarray(image.convert("L"))),
+        "otsu": otsu_watershed(np.asarray(image.convert("L")), network.options.min_area),
         "perfect": label(true > 0),
     }
 
 
-def otsu_watershed(gray: np.ndarray) -> np.ndarray:
-    """Otsu's threshold on the smoothed image, then a watershed from the summits of the distance map, 5 pixels apart.
+def otsu_watershed(gray: np.ndarray, min_area: int) -> np.ndarray:
+    """Otsu's threshold on the smoothed image, then a watershed from the summits of the smoothed distance map.
 
-    The larger side of the threshold is the background.
+    Summits are 5 pixels apart. The larger side of the threshold is the background. Objects of fewer than `min_area`
+    pixels are left out.
     """
     from scipy import ndimage
     from skimage.feature import peak_local_max
@@ -110,11 +123,11 @@ def otsu_watershed(gray: np.ndarray) -> np.ndarray:
     mask = smooth > threshold_otsu(smooth)
     mask = ~mask if mask.mean() > 0.5 else mask
     distances = ndimage.distance_transform_edt(mask)
+    places = peak_local_max(gaussian(distances, 1), min_distance=5, labels=mask.astype(int), exclude_border=False)
     summits = np.zeros(gray.shape, np.int32)
-    places = peak_local_max(distances, min_distance=5, labels=ndimage.label(mask)[0], exclude_border=False)
     summits[tuple(places.T)] = np.arange(1, len(places) + 1)
-    labels: np.ndarray = watershed(-distances, summits, mask=mask)
-    return labels
+    labels = watershed(-distances, summits, mask=mask)
+    return np.where(np.bincount(labels.ravel())[labels] >= min_area, labels, 0)
 
 
 def is_gray(image: Image.Image) -> bool:

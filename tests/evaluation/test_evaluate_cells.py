@@ -1,0 +1,42 @@
+"""The script that scores networks for cells, on images whose scores are known beforehand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cell_models import bright_finder
+from PIL import Image
+from run_script import run_script
+from skimage.draw import disk
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A gray image with two discs apart, and a color picture with two that touch."""
+    for name in ("images", "instances"):
+        (tmp_path / "cells" / name).mkdir(parents=True)
+    for number, (shift, channels) in enumerate([(30, 1), (21, 3)]):
+        labels = np.zeros((64, 80), np.uint16)
+        for label, column in enumerate((25, 25 + shift), start=1):
+            labels[disk((32, column), 11)] = label
+        pixels = np.repeat(np.where(labels > 0, 220, 20).astype(np.uint8)[..., None], channels, 2)
+        pixels[0, 0, 0] = 30  # which makes the last one colored
+        Image.fromarray(pixels.squeeze()).save(tmp_path / "cells" / "images" / f"{number}.png")
+        Image.fromarray(labels).save(tmp_path / "cells" / "instances" / f"{number}.png")
+    return tmp_path / "cells"
+
+
+def test_scores_of_all_methods(corpus: Path, tmp_path: Path) -> None:
+    model, output_dir = bright_finder(tmp_path / "finder"), tmp_path / "results"
+    assert run_script("evaluate_cells.py", "--data", corpus, "--model", model, "--output_dir", output_dir) == 0
+    results = json.loads((output_dir / "results.json").read_text())
+    every, gray = results["measures"]["all"], results["measures"]["gray"]
+    assert (every["images"], gray["images"]) == (2, 1)
+    # Two equal discs that touch are one component, half of which is each: an IoU of .5 is not above .5.
+    assert every["perfect"]["mean_ap"] == every["components"]["ap50"] == 0.5
+    assert {gray[row]["ap50"] for row in ("network", "components", "otsu", "perfect")} == {1}
+    assert every["otsu"]["ap50"] == 1
+    assert list(results["worst"].values()) == sorted(results["worst"].values())
+    assert Image.open(output_dir / "worst.png").height > 2 * 320
+    assert "| Otsu + watershed | 1.000 |" in (output_dir / "results.md").read_text()
