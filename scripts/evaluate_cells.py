@@ -97,20 +97,19 @@ def segment(image: Image.Image, true: np.ndarray, network: Any) -> dict[str, np.
 
     from u2net_hf.segmentation.segmentation import segment_image
 
-    found = segment_image(image, network)
+    found, min_area = segment_image(image, network), network.options.min_area
     return {
         "network": found.labels,
-        "components": label(found.probabilities > network.options.mask_threshold),
-        "otsu": otsu_watershed(np.asarray(image.convert("L")), network.options.min_area),
+        "components": without_small(label(found.probabilities > network.options.mask_threshold), min_area),
+        "otsu": without_small(otsu_watershed(np.asarray(image.convert("L"))), min_area),
         "perfect": label(true > 0),
     }
 
 
-def otsu_watershed(gray: np.ndarray, min_area: int) -> np.ndarray:
+def otsu_watershed(gray: np.ndarray) -> np.ndarray:
     """Otsu's threshold on the smoothed image, then a watershed from the summits of the smoothed distance map.
 
-    Summits are 5 pixels apart. The larger side of the threshold is the background. Objects of fewer than `min_area`
-    pixels are left out.
+    Summits are 5 pixels apart. The larger side of the threshold is the background.
     """
     from scipy import ndimage
     from skimage.feature import peak_local_max
@@ -126,7 +125,12 @@ def otsu_watershed(gray: np.ndarray, min_area: int) -> np.ndarray:
     places = peak_local_max(gaussian(distances, 1), min_distance=5, labels=mask.astype(int), exclude_border=False)
     summits = np.zeros(gray.shape, np.int32)
     summits[tuple(places.T)] = np.arange(1, len(places) + 1)
-    labels = watershed(-distances, summits, mask=mask)
+    labels: np.ndarray = watershed(-distances, summits, mask=mask)
+    return labels
+
+
+def without_small(labels: np.ndarray, min_area: int) -> np.ndarray:
+    """Leave out objects of fewer pixels, as the network does."""
     return np.where(np.bincount(labels.ravel())[labels] >= min_area, labels, 0)
 
 
