@@ -92,6 +92,9 @@ def run(title: str, call: Callable[[], object], folder: Path, stdin: Path | None
 def _child(call: Callable[[], object], folder: Path, stdin: Path | None, out: Path, err: Path) -> NoReturn:
     status = 1
     try:
+        if torch := sys.modules.get("torch"):
+            # It makes its pool of threads anew after a fork, and two threads that ask for it at once break it.
+            torch.set_num_threads(torch.get_num_threads())
         os.setsid()
         os.chdir(folder)
         sys.stdout.flush()
