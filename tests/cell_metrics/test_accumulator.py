@@ -223,7 +223,9 @@ def test_bad_arguments(call: Callable[[], object], message: str) -> None:
 def score_a_share(folder: str) -> None:
     """Run in each of two processes: its share of the images, then the reduced sums."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state(reset_partial_state=True)  # what an earlier test has left in the parent
     accelerator = Accelerator(cpu=True)
     metrics = CellMetrics()
     rank = accelerator.process_index
