@@ -255,7 +255,8 @@ def _draw(model: PreTrainedModel, image_processor: Any) -> list[torch.Tensor]:
     size = image_processor.size or {"height": 320, "width": 320}
     batches = []
     for batch_size in (1, 2):
-        height, width = legal_size(model, size["height"] // batch_size, size["width"] * 3 // (4 * batch_size))
+        sides = size["height"] // batch_size, size["width"] * 3 // (4 * batch_size)
+        height, width = legal_size(model, *(max(side, 1) for side in sides))
         y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
         phases = np.arange(batch_size * model.config.num_channels).reshape(batch_size, -1, 1, 1)
         images = np.where(x**2 + y**2 < 0.4, 2, np.sin(4 * x + 3 * y + phases) - 0.5)
