@@ -145,3 +145,14 @@ def test_the_folder_of_a_living_process_stays(tmp_path: Path) -> None:
         assert theirs.is_dir()
         other.communicate(b"\n")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_rest_of_a_folder_whose_process_was_killed_while_tidying_up_goes(tmp_path: Path) -> None:
+    """The lock was gone already, some files were not."""
+    rest, young = tmp_path / ".a.tif.0123abcd.tmp", tmp_path / ".b.tif.0123abcd.tmp"
+    for folder in (rest, young):
+        folder.mkdir()
+        (folder / "maps").write_bytes(b"1")
+    os.utime(rest, (0, 0))
+    remove_abandoned([tmp_path])
+    assert [*tmp_path.iterdir()] == [young]

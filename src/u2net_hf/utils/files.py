@@ -50,9 +50,9 @@ def remove_abandoned(folders: Iterable[str | Path]) -> None:
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_AFTER
                 if old and _TEMPORARY.fullmatch(entry.name):
                     os.unlink(entry)
-                elif old and _TEMPORARY_FOLDER.fullmatch(entry.name):
-                    with contextlib.suppress(OSError):
-                        os.rmdir(entry)  # an empty one: its process was killed before it had a lock
+                elif old and _TEMPORARY_FOLDER.fullmatch(entry.name) and not Path(entry, _LOCK).exists():
+                    # Its process was killed before it had a lock, or while it was tidying up.
+                    shutil.rmtree(entry, ignore_errors=True)
         for lock in Path(folder).glob(f".*.*.tmp/{_LOCK}"):
             _remove_if_abandoned(lock, Path(folder, lock.parent.name[1:].rsplit(".", 2)[0]))
 
