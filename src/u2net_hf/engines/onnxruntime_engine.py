@@ -31,6 +31,7 @@ class OnnxRuntimeEngine(PixelEngine):
     def __init__(self, path: Path, input_options: InputOptions, dtype: str) -> None:
         super().__init__(input_options, dtype)
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # it raises what it would also print, in colors
         options.intra_op_num_threads = num_threads()
         if input_options.do_resize:  # sizes that are known beforehand need not be computed
             for axis, size in zip(("height", "width"), input_options.size, strict=True):
