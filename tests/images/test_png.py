@@ -79,9 +79,10 @@ class TestEncodePng:
     @pytest.mark.parametrize("threads", [2, 3, 8])
     @pytest.mark.parametrize("size", [(1, 1), (3, 2), (61, 47), (5, 300)])
     def test_threads(self, monkeypatch: pytest.MonkeyPatch, level: int, threads: int, size: tuple[int, int]) -> None:
-        monkeypatch.setattr(png, "_MIN_STRIP", 6)
+        monkeypatch.setattr(png, "_STRIP", 6)
         image = noise("RGB", *size)
         data = encode_png(image, compress_level=level, threads=threads)
+        assert data == encode_png(image, compress_level=level)
         assert np.array_equal(np.asarray(read(data)), np.asarray(image))
         stream = zlib.decompressobj()  # which checks the sum of all bytes, as Pillow does not
         rows = stream.decompress(b"".join(content for kind, content in chunks(data) if kind == b"IDAT"))

@@ -30,7 +30,7 @@ COLOR_TYPES = {"L": 0, "RGB": 2, "RGBA": 6}
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2
 _BLOCK = 2**18  # bytes of pixels filtered and compressed at a time: what stays in a core's cache
-_MIN_STRIP = 2**21  # bytes of pixels that are worth a thread
+_STRIP = 2**21  # bytes of pixels that a thread compresses at a time, at least
 _ADLER_MODULUS = 65521
 
 
@@ -50,7 +50,7 @@ def encode_png(
             the others zlib's.
         icc_profile: An ICC profile that fits the mode.
         exif: EXIF data, with or without the "Exif" header of JPEG.
-        threads: How many threads may filter and compress, each a strip of a large image.
+        threads: How many threads may filter and compress, each a strip of a large image. The bytes are the same.
 
     Size in MB of the cut-out of a grainy photo, 56 % of it opaque, of 4 and of 12 megapixels:
 
@@ -98,10 +98,10 @@ class _Strip(NamedTuple):
 
 def _deflate(image: Image.Image, level: int, threads: int) -> Iterator[bytes]:
     """The zlib stream of the filtered rows, in pieces that are not empty."""
-    count = max(1, min(threads, _row_bytes(image) * image.height // _MIN_STRIP))
+    count = max(1, min(image.height, _row_bytes(image) * image.height // _STRIP))
     bounds = [image.height * number // count for number in range(count + 1)]
     image.load()
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(min(threads, count)) as pool:
         strips = list(pool.map(partial(_compress_rows, image, level), bounds[:-1], bounds[1:]))
     yield b"\x78\x01"
     checksum = 1
