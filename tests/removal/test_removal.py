@@ -16,7 +16,7 @@ from prediction_helpers import Pair, alpha, gray_photos, noise
 from u2net_hf.engines.torch_engine import ModelEngine
 from u2net_hf.images.files import encode_image
 from u2net_hf.models.u2net.render_u2net import RenderOptions, render, render_mask
-from u2net_hf.removal import removal
+from u2net_hf.removal import photo, removal
 from u2net_hf.removal.jobs import Job, plan_outputs
 from u2net_hf.removal.removal import remove_background, remove_backgrounds
 
@@ -221,7 +221,7 @@ class TestRemoveBackgrounds:
     def test_stages_overlap(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The network on image 1 waits for image 2 to be read; image 0 is written only while the network is busy."""
         events = {name: threading.Event() for name in ("read 2", "network 1")}
-        read, write = removal.open_image, removal.save_image
+        read, write = photo.open_image, removal.save_image
 
         def open_image(source: Path) -> Image.Image:
             if source.name == "2.png":
@@ -237,14 +237,14 @@ class TestRemoveBackgrounds:
                 events["network 1"].set()
                 assert events["read 2"].wait(20)
 
-        monkeypatch.setattr(removal, "open_image", open_image)
+        monkeypatch.setattr(photo, "open_image", open_image)
         monkeypatch.setattr(removal, "save_image", save_image)
         jobs = gray_photos(tmp_path, [10, 20, 30])
         results = list(remove_backgrounds(jobs, BrightnessEngine(network), workers=2))
         assert [result.status for result in results] == ["done"] * 3
 
     def test_memory_does_not_grow_with_the_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        read, write = removal.open_image, removal.save_image
+        read, write = photo.open_image, removal.save_image
         lock, alive, peak = threading.Lock(), 0, 0
 
         def open_image(source: Path) -> Image.Image:
@@ -260,7 +260,7 @@ class TestRemoveBackgrounds:
             with lock:
                 alive -= 1
 
-        monkeypatch.setattr(removal, "open_image", open_image)
+        monkeypatch.setattr(photo, "open_image", open_image)
         monkeypatch.setattr(removal, "save_image", save_image)
         jobs = gray_photos(tmp_path, list(range(1, 61)))
         assert len(list(remove_backgrounds(jobs, BrightnessEngine(), batch_size=2, workers=2))) == 60

@@ -17,19 +17,16 @@ import numpy as np
 from PIL import Image
 
 from ..engines.predict import batches
-from ..images.files import ImageError, open_image, open_reduced, save_image
-from ..models.u2net.render_u2net import RenderOptions, render, render_mask
+from ..images.files import ImageError, save_image
+from ..models.u2net.render_u2net import RenderOptions
 from ..utils.process import usable_cores
 from .jobs import Job
+from .photo import Photo, finish_photo, maps_or_errors, read_photo
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine
 
 MAX_WORKERS = 8
-# A mask needs the network's input only. A JPEG is then read at no less than this many times that size, in a third of
-# the time: on 13 photos of 10 to 12 megapixels the maps differ by 0.001 on average (by 0.005 on the worst photo, at
-# most 0.09 in a pixel), less than what bfloat16 changes.
-OVERSAMPLING = 4
 
 _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
@@ -58,9 +55,9 @@ def remove_background(
         ImageError: If the file cannot be read.
     """
     options = options or RenderOptions()
-    photo = _read(source, engine, options)
+    photo = read_photo(source, engine, options)
     (soft_map,) = engine([photo.reduced], None, False)
-    return _finish(photo, soft_map, options)
+    return finish_photo(photo, soft_map, options)
 
 
 def remove_backgrounds(
@@ -108,45 +105,22 @@ def remove_backgrounds(
         pool.shutdown(cancel_futures=True)
 
 
-class _Photo(NamedTuple):
-    """An image file read: its size (W, H), its pixels if the result needs them, and what the network sees of it."""
-
-    size: tuple[int, int]
-    pixels: Image.Image | None
-    reduced: Image.Image
-
-
 class _Decoded(NamedTuple):
     job: Job
-    photo: _Photo
+    photo: Photo
 
 
 class _Predicted(NamedTuple):
     job: Job
-    photo: _Photo
+    photo: Photo
     soft_map: np.ndarray
-
-
-def _read(source: str | Path | BinaryIO, engine: Engine, options: RenderOptions) -> _Photo:
-    if not options.needs_photo and engine.input_size:
-        height, width = engine.input_size
-        image, size = open_reduced(source, (OVERSAMPLING * width, OVERSAMPLING * height))
-        return _Photo(size, None, engine.reduce(image))
-    image = open_image(source)
-    return _Photo(image.size, image if options.needs_photo else None, engine.reduce(image))
-
-
-def _finish(photo: _Photo, soft_map: np.ndarray, options: RenderOptions) -> Image.Image:
-    if photo.pixels is None:
-        return render_mask(soft_map, photo.size, options.threshold)
-    return render(photo.pixels, soft_map, options, in_place=True)
 
 
 def _decode(job: Job, engine: Engine, options: RenderOptions, overwrite: bool) -> _Decoded | Result:
     if not overwrite and job.destination.exists():
         return Result(job, "skipped")
     try:
-        return _Decoded(job, _read(job.source, engine, options))
+        return _Decoded(job, read_photo(job.source, engine, options))
     except Exception as error:
         return _failed(job, error)
 
@@ -154,7 +128,7 @@ def _decode(job: Job, engine: Engine, options: RenderOptions, overwrite: bool) -
 def _predict(items: Iterable[_Decoded | Result], engine: Engine, batch_size: int) -> Iterator[_Predicted | Result]:
     for batch in batches(items, batch_size):
         images = [item.photo.reduced for item in batch if isinstance(item, _Decoded)]
-        outcomes = iter(_maps_or_errors(images, engine))
+        outcomes = iter(maps_or_errors(images, engine))
         for item in batch:
             if isinstance(item, Result):
                 yield item
@@ -168,7 +142,7 @@ def _encode(item: _Predicted | Result, options: RenderOptions, compress_level: i
     if isinstance(item, Result):
         return item
     try:
-        image = _finish(item.photo, item.soft_map, options)
+        image = finish_photo(item.photo, item.soft_map, options)
         save_image(image, item.job.destination, compress_level=compress_level, threads=threads)
     except Exception as error:
         return _failed(item.job, error)
@@ -179,16 +153,6 @@ def _failed(job: Job, error: Exception) -> Result:
     if not isinstance(error, ImageError):
         error = ImageError(f"{job.source}: {type(error).__name__}: {error}")
     return Result(job, "failed", error)
-
-
-def _maps_or_errors(images: list[Image.Image], engine: Engine) -> list[np.ndarray | Exception]:
-    """Predict a batch; if that fails, for example for lack of memory, its images one by one."""
-    try:
-        return [*engine(images, None, False)] if images else []
-    except Exception as error:
-        if len(images) == 1:
-            return [error]
-        return [outcome for image in images for outcome in _maps_or_errors([image], engine)]
 
 
 def _map_ahead(
