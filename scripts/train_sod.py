@@ -43,7 +43,7 @@ from transformers import AutoImageProcessor
 
 from u2net_hf import U2NetConfig, U2NetForImageSegmentation, U2NetImageProcessorPil
 from u2net_hf.data.corpora import load_corpus
-from u2net_hf.data.transforms import authors_recipe, strong_recipe
+from u2net_hf.data.recipes import authors_recipe, strong_recipe
 from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import MakeSaliencySample, Share, make_loader
 from u2net_hf.training.loop import Training

@@ -42,7 +42,7 @@ from accelerate.utils import set_seed
 
 from u2net_hf import UNetConfig, UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.data.corpora import load_corpus
-from u2net_hf.data.transforms import cells_recipe, unet_recipe
+from u2net_hf.data.recipes import cells_recipe, unet_recipe
 from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import InstanceRecords, MakeInstanceSample, MakeSegmentationSample
 from u2net_hf.training.loop import Training

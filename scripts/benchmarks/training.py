@@ -108,7 +108,7 @@ def build_authors_loader(data: str) -> Work:
 
 def build_our_loader(data: str) -> Work:
     """What `scripts/train_sod.py` makes of a photo and its mask."""
-    from u2net_hf.data.transforms import authors_recipe
+    from u2net_hf.data.recipes import authors_recipe
     from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
     from u2net_hf.training.loader import MakeSaliencySample
 

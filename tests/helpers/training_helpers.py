@@ -26,7 +26,7 @@ from u2net_hf import (
     UNetImageProcessorPil,
 )
 from u2net_hf.data.corpora import FEATURES
-from u2net_hf.data.transforms import authors_recipe, unet_recipe
+from u2net_hf.data.recipes import authors_recipe, unet_recipe
 from u2net_hf.training import loop as training_module
 from u2net_hf.training.arguments import EXIT_STOPPED, TrainingArguments, TrainingError, TrainingStopped
 from u2net_hf.training.loader import MakeSaliencySample, MakeSegmentationSample

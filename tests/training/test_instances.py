@@ -18,7 +18,8 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.data.corpora import load_corpus
 from u2net_hf.data.instances import depth_levels
-from u2net_hf.data.transforms import Compose, cells_recipe
+from u2net_hf.data.recipes import cells_recipe
+from u2net_hf.data.transforms import Compose
 from u2net_hf.data.weight_map import weight_map
 from u2net_hf.training import loop as training_module
 from u2net_hf.training.arguments import TrainingArguments

@@ -14,7 +14,8 @@ from training_helpers import drawn_corpus
 
 from u2net_hf import U2NetImageProcessorPil, UNetImageProcessorPil
 from u2net_hf.data.corpora import FEATURES
-from u2net_hf.data.transforms import Compose, authors_recipe, unet_recipe
+from u2net_hf.data.recipes import authors_recipe, unet_recipe
+from u2net_hf.data.transforms import Compose
 from u2net_hf.training.loader import (
     MakeSaliencySample,
     MakeSegmentationSample,

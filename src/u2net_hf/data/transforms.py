@@ -1,4 +1,4 @@
-"""Random changes of an image and its mask together, and the recipes made of them.
+"""Random changes of an image and its mask together, of which recipes are made.
 
 A transform takes the image, its mask and any further maps (a weight map, instance labels) as one tuple of Pillow
 images, and gives such a tuple back: `image, mask = recipe((image, mask), rng)`. Photos (mode RGB), soft masks (L) and
@@ -12,14 +12,11 @@ and after a resume.
 import io
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
-import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from PIL.Image import Resampling, Transpose
-from torch.nn import functional as F
 
 Pictures = tuple[Image.Image, ...]
 """An image, its mask and any further maps, of one size."""
@@ -35,82 +32,6 @@ class Transform(Protocol):
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     """The random generator of one sample in one epoch: the same wherever and whenever it is made."""
     return np.random.default_rng((seed, epoch, index))
-
-
-def authors_recipe(resolution: int = 320) -> "Compose":
-    """The recipe of U²-Net (Qin et al., 2020): resize, random crop of nine tenths, horizontal flip.
-
-    At 320 the crop is 288, as released. Two slips of the released code are not repeated: its flip is vertical though
-    the paper's is horizontal, and its crop never reaches the last row and column.
-
-    Args:
-        resolution: Side of the resized image; the output is a square of nine tenths of it.
-    """
-    return Compose((Resize(resolution), RandomCrop(round(0.9 * resolution)), RandomHorizontalFlip()))
-
-
-def strong_recipe(resolution: int = 320) -> "Compose":
-    """A stronger recipe for photos: scale and proportions, flip, rotation, color, blur and JPEG.
-
-    Args:
-        resolution: Side of the output, a square.
-    """
-    return Compose(
-        (
-            RandomResizedCrop(resolution),
-            RandomHorizontalFlip(),
-            RandomApply(RandomDeformation(resolution, rotation=15), p=0.5),
-            RandomApply(ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03), p=0.8),
-            RandomApply(RandomBlur(), p=0.2),
-            RandomApply(RandomJPEG(), p=0.3),
-        )
-    )
-
-
-def unet_recipe(
-    resolution: int, shift: float = 20, rotation: float = 180, elastic_std: float = 10, gray: float = 0.2
-) -> "Compose":
-    """The recipe of U-Net (Ronneberger et al., 2015): shift, rotation, elastic deformation and gray value.
-
-    The image is sampled only once, where the output needs it; beyond its border it is mirrored. So the output may be
-    a tile of a larger image, at a random place, or larger than the image.
-
-    Args:
-        resolution: Side of the output in pixels, a square: the input tile of the network.
-        shift: Largest shift in pixels of a tile that cannot move within the image.
-        rotation: Largest rotation in degrees.
-        elastic_std: Standard deviation in pixels of the displacements on the 3x3 grid; 0 for none.
-        gray: Largest relative change of brightness and of contrast.
-    """
-    deformation = RandomDeformation(resolution, shift=shift, rotation=rotation, elastic_std=elastic_std)
-    return Compose((deformation, ColorJitter(brightness=gray, contrast=gray)))
-
-
-def cells_recipe(
-    resolution: int, scale: tuple[float, float] = (0.6, 1.8), rotation: float = 180, elastic_std: float = 4
-) -> "Compose":
-    """A recipe for objects under any microscope: scale, rotation, mirroring, deformation, stain and exposure.
-
-    The mask is a label map. Images are inverted half of the time: dark objects on white are as good as bright ones on
-    black. Their hues turn all around the circle: no stain is special.
-
-    Args:
-        resolution: Side of the output in pixels, a square.
-        scale: Smallest and largest magnification.
-        rotation: Largest rotation in degrees.
-        elastic_std: Standard deviation in pixels of the displacements on the 3x3 grid; 0 for none.
-    """
-    deformation = RandomDeformation(
-        resolution, shift=20, rotation=rotation, elastic_std=elastic_std, scale=scale, mirror=True, tries=10
-    )
-    transforms: tuple[Transform, ...] = (
-        deformation,
-        RandomApply(ColorJitter(brightness=0.3, contrast=0.4, saturation=0.4, hue=0.5), p=0.8),
-        RandomApply(Invert(), p=0.5),
-        RandomApply(RandomBlur((0.3, 1.5)), p=0.2),
-        RandomApply(RandomNoise(0.06), p=0.3),
-    )
-    return Compose(transforms)
 
 
 @dataclass(frozen=True)
@@ -156,7 +77,7 @@ class Resize:
 
     def __call__(self, pictures: Pictures, rng: np.random.Generator) -> Pictures:
         """Resize; nothing is random."""
-        return tuple(picture.resize((self.size, self.size), _resampling(picture)) for picture in pictures)
+        return tuple(picture.resize((self.size, self.size), resampling(picture)) for picture in pictures)
 
 
 @dataclass(frozen=True)
@@ -202,7 +123,7 @@ class RandomResizedCrop:
         part_height = height * min(1.0, math.sqrt(scale / ratio))
         left, top = rng.uniform(0, width - part_width), rng.uniform(0, height - part_height)
         box = (left, top, min(left + part_width, width), min(top + part_height, height))
-        return tuple(picture.resize((self.size, self.size), _resampling(picture), box) for picture in pictures)
+        return tuple(picture.resize((self.size, self.size), resampling(picture), box) for picture in pictures)
 
 
 @dataclass(frozen=True)
@@ -218,112 +139,8 @@ class RandomHorizontalFlip:
         return tuple(picture.transpose(Transpose.FLIP_LEFT_RIGHT) for picture in pictures)
 
 
-@dataclass(frozen=True)
-class RandomDeformation:
-    """Shift, rotate and deform, and give a square of `size` pixels of the result; images are mirrored at their border.
-
-    The square lies anywhere in the image if that is larger; else in its middle, moved by up to `shift` pixels.
-    `rotation` is the largest angle in degrees, `elastic_std` the standard deviation of `elastic_field` in pixels of
-    the square, `scale` the smallest and the largest magnification (all ratios between are equally likely). `mirror`
-    swaps left and right half of the time. The square is placed up to `tries` times, until its mask is not empty.
-    """
-
-    size: int
-    shift: float = 0.0
-    rotation: float = 0.0
-    elastic_std: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    mirror: bool = False
-    tries: int = 1
-
-    def __call__(self, pictures: Pictures, rng: np.random.Generator) -> Pictures:
-        """Draw one deformation and sample all pictures with it."""
-        smallest, largest = self.scale
-        step = math.exp(-rng.uniform(math.log(smallest), math.log(largest))) if self.scale != (1, 1) else 1.0
-        top, left = self._place(pictures, self.size * step, rng)
-        angle = math.radians(rng.uniform(-self.rotation, self.rotation))
-        middle = (self.size - 1) / 2
-        offsets = torch.arange(self.size, dtype=torch.float32) - middle
-        down, right = offsets[:, None], offsets[None, :]
-        if self.mirror and rng.random() < 0.5:
-            right = -right
-        rows = math.cos(angle) * down - math.sin(angle) * right
-        columns = math.sin(angle) * down + math.cos(angle) * right
-        if self.elastic_std:
-            row_field, column_field = elastic_field(self.size, self.elastic_std, rng)
-            rows, columns = rows + row_field, columns + column_field
-        rows, columns = top + middle * step + step * rows, left + middle * step + step * columns
-        return tuple(sample_at(picture, rows, columns) for picture in pictures)
-
-    def _place(self, pictures: Pictures, side: float, rng: np.random.Generator) -> tuple[int, int]:
-        """First row and column of the square, which has `side` pixels of the image."""
-        image, mask = pictures[0], pictures[min(1, len(pictures) - 1)]
-        for _ in range(self.tries):
-            top, left = self._draw_corner(image.height, side, rng), self._draw_corner(image.width, side, rng)
-            if self.tries == 1 or mask.crop((left, top, round(left + side), round(top + side))).getbbox():
-                break
-        return top, left
-
-    def _draw_corner(self, length: int, side: float, rng: np.random.Generator) -> int:
-        """First row or column of the square: whole, so that a shift alone copies the pixels."""
-        free = (length - side) / 2
-        return round(free + rng.uniform(-1, 1) * max(free, self.shift))
-
-
-def elastic_field(size: int, std: float, rng: np.random.Generator, grid: int = 3) -> torch.Tensor:
-    """Draw the displacements of the U-Net paper: Gaussian on a coarse grid, bicubic in between.
-
-    Returns:
-        `torch.Tensor` of shape `(2, size, size)`: the shift of each pixel along rows and columns, in pixels. The outer
-        points of the grid lie on the corner pixels.
-    """
-    coarse = torch.from_numpy(rng.normal(0, std, (2, grid, grid)).astype(np.float32))
-    weights = _bicubic_weights(size, grid)
-    return weights @ coarse @ weights.T
-
-
-@lru_cache(maxsize=8)
-def _bicubic_weights(size: int, grid: int) -> torch.Tensor:
-    """How much each point of a coarse side counts at each pixel of a fine one, `(size, grid)`: the same each time."""
-    points = torch.eye(grid)[None, :, :, None]
-    return F.interpolate(points, size=(size, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T
-
-
-def sample_at(picture: Image.Image, rows: torch.Tensor, columns: torch.Tensor) -> Image.Image:
-    """The picture's values at given places, mirrored at its outermost pixels beyond the border.
-
-    Args:
-        picture: Of mode RGB, L or F (interpolated bilinearly) or I (nearest value).
-        rows: float32 `(H, W)`, in pixels, 0 is the center of the first row.
-        columns: The same for columns.
-
-    Returns:
-        A picture of `(H, W)` of the same mode.
-    """
-    top, bottom = _needed(rows, picture.height)
-    left, right = _needed(columns, picture.width)
-    values = np.asarray(picture)[top:bottom, left:right]
-    height, width = values.shape[:2]
-    # grid_sample counts from -1, the first pixel, to 1, the last.
-    grid = torch.stack(
-        (2 * (columns - left) / max(width - 1, 1) - 1, 2 * (rows - top) / max(height - 1, 1) - 1), dim=-1
-    )
-    channels = torch.from_numpy(np.atleast_3d(values).astype(np.float32)).permute(2, 0, 1)
-    mode = "nearest" if _resampling(picture) == Resampling.NEAREST else "bilinear"
-    sampled = F.grid_sample(channels[None], grid[None], mode, padding_mode="reflection", align_corners=True)[0]
-    if values.dtype != np.float32:
-        sampled = sampled.round_()
-    result = sampled.permute(1, 2, 0).numpy().astype(values.dtype)
-    return Image.fromarray(result.reshape(*rows.shape, *values.shape[2:]))
-
-
-def _needed(places: torch.Tensor, length: int) -> tuple[int, int]:
-    """The part of a side that places on it, or on its mirror images, ask for: all of it if they reach beyond."""
-    first, last = math.floor(places.min()), math.ceil(places.max())
-    return (first, last + 1) if first >= 0 and last < length else (0, length)
-
-
-def _resampling(picture: Image.Image) -> Resampling:
+def resampling(picture: Image.Image) -> Resampling:
+    """How the values of a picture are taken between its pixels."""
     return Resampling.BILINEAR if picture.mode in ("RGB", "L", "F") else Resampling.NEAREST
 
 
