@@ -29,7 +29,7 @@ def main(
 
     from u2net_hf.images.drawing import contact_sheet
     from u2net_hf.images.files import mask_image, save_image
-    from u2net_hf.removal.jobs import Job
+    from u2net_hf.images.outputs import Job
     from u2net_hf.segmentation.jobs import Outputs, companion, segment_file
     from u2net_hf.segmentation.network import load_network
     from u2net_hf.segmentation.segmentation import PageOptions

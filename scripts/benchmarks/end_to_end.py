@@ -33,7 +33,7 @@ import sys
 from pathlib import Path
 from u2net_hf.engines import load_engine
 from u2net_hf.utils.process import keep_freed_memory
-from u2net_hf.removal.jobs import Job
+from u2net_hf.images.outputs import Job
 from u2net_hf.removal.removal import remove_backgrounds
 keep_freed_memory()
 engine = load_engine(sys.argv[1], sys.argv[2], dtype=sys.argv[3])

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from tiny_models import tiny_u2net_config
 
+from u2net_hf.images.outputs import Job
 from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
-from u2net_hf.removal.jobs import Job
 
 Pair = tuple[Any, Any]
 

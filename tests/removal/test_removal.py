@@ -15,9 +15,9 @@ from prediction_helpers import Pair, alpha, gray_photos, noise
 
 from u2net_hf.engines.torch_engine import ModelEngine
 from u2net_hf.images.files import encode_image
+from u2net_hf.images.outputs import Job, plan_outputs
 from u2net_hf.models.u2net.render_u2net import RenderOptions, render, render_mask
 from u2net_hf.removal import photo, removal
-from u2net_hf.removal.jobs import Job, plan_outputs
 from u2net_hf.removal.removal import remove_background, remove_backgrounds
 
 pytest_plugins = ["prediction_helpers"]

@@ -6,7 +6,6 @@ What a verb needs is imported by the verb, so that `--help` and wrong arguments 
 from __future__ import annotations
 
 import warnings
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ import typer
 
 from ..utils.console import EITHER_SPELLING, printable, reported_errors
 from . import push
+from .options import ExportDtype
 from .remove import remove
 from .segment import segment
 
@@ -30,14 +30,6 @@ app = typer.Typer(
 app.command()(remove)
 app.command()(segment)
 app.add_typer(push.app, name="push")
-
-
-class Precision(StrEnum):
-    """Types of numbers in an exported network."""
-
-    float32 = "float32"
-    float16 = "float16"
-    int8 = "int8"
 
 
 @app.command()
@@ -88,7 +80,7 @@ def export(
     model: Annotated[str, typer.Argument(help="A published name (see `pull`), a folder, or a Hub id.")],
     output_dir: Annotated[Path, typer.Argument(help="Folder to make.")],
     dtypes: Annotated[
-        list[Precision] | None, typer.Option("--dtype", help="What to write; by default all three. Repeatable.")
+        list[ExportDtype] | None, typer.Option("--dtype", help="What to write; by default all three. Repeatable.")
     ] = None,
     calibration: Annotated[
         list[Path] | None,
@@ -113,7 +105,7 @@ def export(
     """
     from ..onnx_export.export import export_onnx
 
-    chosen = [str(dtype) for dtype in dtypes or Precision]
+    chosen = [str(dtype) for dtype in dtypes or ExportDtype]
     graphs = export_onnx(
         model, output_dir, dtypes=chosen, opset=opset, calibration_images=calibration or None, overwrite=overwrite
     )

@@ -6,21 +6,19 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable
+from .options import STREAM, Dtype, check_destination, names_stream
 from .reporting import report
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine
+    from ..images.outputs import Job
     from ..models.u2net.render_u2net import RenderOptions
-    from ..removal.jobs import Job
-
-STREAM = "-"
 
 
 class Suffix(StrEnum):
@@ -29,16 +27,6 @@ class Suffix(StrEnum):
     png = "png"
     webp = "webp"
     jpg = "jpg"
-
-
-class Dtype(StrEnum):
-    """Types of numbers that a network can be run with."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-    int8 = "int8"
 
 
 def remove(
@@ -117,8 +105,8 @@ def remove(
         torchrun --nproc-per-node 4 -m u2net_hf remove photos/ -o cut-outs/
     """
     from ..images.files import allow_megapixels, open_background, show_only_photo_warnings
+    from ..images.outputs import plan_outputs
     from ..models.u2net.render_u2net import RenderOptions
-    from ..removal.jobs import plan_outputs
 
     show_only_photo_warnings(lambda text: _say(f"Warning: {text}"))
     if max_megapixels is not None:
@@ -128,9 +116,7 @@ def remove(
     load = partial(
         _load_engine, models or ["u2netp"], engine=engine, device=device, dtype=dtype, trust=trust_remote_code
     )
-    if STREAM in inputs or output == STREAM:
-        if len(inputs) != 1 or Path(inputs[0]).is_dir():
-            raise ValueError("standard input and output carry one image: name no others beside -")
+    if names_stream(inputs, output):
         _remove_one(inputs[0], output or STREAM, suffix, options, compress_level, load)
     else:
         jobs = plan_outputs(inputs, output, suffix=f".{suffix}", tag="mask" if mask else "cut-out")
@@ -161,14 +147,11 @@ def _remove_one(
     load: Callable[[], Engine],
 ) -> None:
     """One image from a file or standard input to a file or standard output."""
-    from ..images.files import WRITE_FORMATS, encode_image, format_of, save_image
+    from ..images.files import WRITE_FORMATS, encode_image, save_image
     from ..removal.removal import remove_background
     from ..utils.process import usable_cores
 
-    if destination == STREAM and sys.stdout.isatty():
-        raise ValueError("standard output is a terminal: redirect it (> cut-out.png) or name a file with --output")
-    if destination != STREAM:
-        format_of(destination)
+    check_destination(destination, "cut-out.png", WRITE_FORMATS)
     result = remove_background(sys.stdin.buffer if source == STREAM else source, load(), options)
     threads = usable_cores()
     if destination == STREAM:

@@ -11,8 +11,7 @@ import typer
 from ..utils.console import printable
 
 if TYPE_CHECKING:
-    from ..removal.jobs import Job
-    from ..removal.removal import Result
+    from ..images.outputs import Job, Result
     from ..utils.process import ProcessShare
 
 

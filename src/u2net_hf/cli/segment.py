@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..utils.console import printable
+from .options import STREAM, TorchDtype, check_destination, names_stream
 from .reporting import report
 
 if TYPE_CHECKING:
-    from ..removal.jobs import Job
+    from ..images.outputs import Job
     from ..segmentation.jobs import Outputs
     from ..segmentation.network import CellNetwork
     from ..segmentation.segmentation import PageOptions
-
-STREAM = "-"
 
 
 class LabelSuffix(StrEnum):
@@ -29,15 +28,6 @@ class LabelSuffix(StrEnum):
 
     tif = "tif"
     png = "png"
-
-
-class TorchDtype(StrEnum):
-    """Types of numbers that PyTorch runs a network with."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
 
 
 def segment(
@@ -131,9 +121,7 @@ def segment(
     def load() -> CellNetwork:
         return _load(model, device, dtype, average_rotations, instances)
 
-    if STREAM in inputs or output == STREAM:
-        if len(inputs) != 1 or Path(inputs[0]).is_dir():
-            raise ValueError("standard input and output carry one image: name no others beside -")
+    if names_stream(inputs, output):
         if output in (None, STREAM) and outputs.names:
             raise ValueError("standard output carries the labels alone: name a file with --output for the rest")
         _segment_one(inputs[0], output or STREAM, suffix, options, outputs, load)
@@ -164,14 +152,10 @@ def _segment_one(
     load: Callable[[], CellNetwork],
 ) -> None:
     """One image from a file or standard input to a file or standard output."""
-    from ..images.files import format_of
-    from ..removal.jobs import Job
+    from ..images.outputs import Job
     from ..segmentation.jobs import LABEL_FORMATS, segment_file
 
-    if destination == STREAM and sys.stdout.isatty():
-        raise ValueError("standard output is a terminal: redirect it (> labels.tif) or name a file with --output")
-    if destination != STREAM:
-        format_of(destination, LABEL_FORMATS)
+    check_destination(destination, "labels.tif", LABEL_FORMATS)
     with tempfile.TemporaryDirectory() as folder:
         path, name = Path(source), source
         if source == STREAM:

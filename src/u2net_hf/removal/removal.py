@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from ..engines.predict import batches
-from ..images.files import ImageError, save_image
+from ..images.files import save_image
+from ..images.outputs import Job, Result
 from ..models.u2net.render_u2net import RenderOptions
 from ..utils.process import usable_cores
-from .jobs import Job
 from .photo import Photo, finish_photo, maps_or_errors, read_photo
 
 if TYPE_CHECKING:
@@ -30,15 +29,6 @@ MAX_WORKERS = 8
 
 _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a job; `error` says why it failed, and names the file."""
-
-    job: Job
-    status: Literal["done", "skipped", "failed"]
-    error: Exception | None = None
 
 
 def remove_background(
@@ -77,7 +67,7 @@ def remove_backgrounds(
     interrupt, files that are being written are finished and nothing else is begun.
 
     Args:
-        jobs: As from [`u2net_hf.removal.jobs.plan_outputs`].
+        jobs: As from [`u2net_hf.images.outputs.plan_outputs`].
         engine: What predicts the soft maps, as from [`u2net_hf.engines.load_engine`].
         options: What to write; by default the cut-out.
         compress_level: Of PNG files, 0 to 9; see [`u2net_hf.images.png.encode_png`].
@@ -122,7 +112,7 @@ def _decode(job: Job, engine: Engine, options: RenderOptions, overwrite: bool) -
     try:
         return _Decoded(job, read_photo(job.source, engine, options))
     except Exception as error:
-        return _failed(job, error)
+        return Result.failed(job, error)
 
 
 def _predict(items: Iterable[_Decoded | Result], engine: Engine, batch_size: int) -> Iterator[_Predicted | Result]:
@@ -133,7 +123,7 @@ def _predict(items: Iterable[_Decoded | Result], engine: Engine, batch_size: int
             if isinstance(item, Result):
                 yield item
             elif isinstance(outcome := next(outcomes), Exception):
-                yield _failed(item.job, outcome)
+                yield Result.failed(item.job, outcome)
             else:
                 yield _Predicted(item.job, item.photo, outcome)
 
@@ -145,14 +135,8 @@ def _encode(item: _Predicted | Result, options: RenderOptions, compress_level: i
         image = finish_photo(item.photo, item.soft_map, options)
         save_image(image, item.job.destination, compress_level=compress_level, threads=threads)
     except Exception as error:
-        return _failed(item.job, error)
+        return Result.failed(item.job, error)
     return Result(item.job, "done")
-
-
-def _failed(job: Job, error: Exception) -> Result:
-    if not isinstance(error, ImageError):
-        error = ImageError(f"{job.source}: {type(error).__name__}: {error}")
-    return Result(job, "failed", error)
 
 
 def _map_ahead(

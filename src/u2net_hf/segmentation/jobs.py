@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..images.files import ImageError, save_image
-from ..removal.jobs import Job, plan_outputs
-from ..removal.removal import Result
+from ..images.outputs import Job, Result, plan_outputs
 from ..utils.files import temporary_folder
 from .network import CellNetwork
 from .overlays import draw_overlay, overlay_scale
@@ -102,9 +101,7 @@ def segment_images(
         try:
             segment_file(job, network, options=options, outputs=outputs, progress=progress)
         except Exception as error:
-            if not isinstance(error, ImageError):
-                error = ImageError(f"{job.source}: {type(error).__name__}: {error}")
-            yield Result(job, "failed", error)
+            yield Result.failed(job, error)
         else:
             yield Result(job, "done")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from u2net_hf.images.files import ImageError
-from u2net_hf.removal.jobs import plan_outputs
+from u2net_hf.images.outputs import plan_outputs
 
 
 class TestPlanOutputs:

@@ -1,4 +1,4 @@
-"""Where the result of each image goes: decided, and checked for losses, before any work is done."""
+"""Where the result of each image goes: decided, and checked for losses, before any work is done. What became of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from ..images.files import WRITE_FORMATS, find_images, format_of
+from .files import WRITE_FORMATS, ImageError, find_images, format_of
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,22 @@ class Job:
 
     source: Path
     destination: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job; `error` says why it failed, and names the file."""
+
+    job: Job
+    status: Literal["done", "skipped", "failed"]
+    error: Exception | None = None
+
+    @classmethod
+    def failed(cls, job: Job, error: Exception) -> Result:
+        """The result of a job that raised this error."""
+        if not isinstance(error, ImageError):
+            error = ImageError(f"{job.source}: {type(error).__name__}: {error}")
+        return cls(job, "failed", error)
 
 
 def plan_outputs(

@@ -1,0 +1,68 @@
+"""What verbs have in common: values of their options, and one image through standard input and output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+STREAM = "-"
+
+
+class Dtype(StrEnum):
+    """Types of numbers that a network can be run with."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    int8 = "int8"
+
+
+class TorchDtype(StrEnum):
+    """Types of numbers that PyTorch runs a network with."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class ExportDtype(StrEnum):
+    """Types of numbers in an exported network."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
+
+
+def names_stream(inputs: Sequence[str], output: str | None) -> bool:
+    """Whether one image comes from standard input or goes to standard output.
+
+    Raises:
+        ValueError: If others are named beside it.
+    """
+    named = STREAM in inputs or output == STREAM
+    if named and (len(inputs) != 1 or Path(inputs[0]).is_dir()):
+        raise ValueError("standard input and output carry one image: name no others beside -")
+    return named
+
+
+def check_destination(destination: str, example: str, formats: Mapping[str, str]) -> None:
+    """See that one result can be written to a file or to standard output, before any work is done.
+
+    Args:
+        destination: A file, or `STREAM`.
+        example: A file to name as an example.
+        formats: Suffixes that a file may have, see [`u2net_hf.images.files.format_of`].
+
+    Raises:
+        ValueError: If it has another suffix, or standard output is a terminal.
+    """
+    from ..images.files import format_of
+
+    if destination != STREAM:
+        format_of(destination, formats)
+    elif sys.stdout.isatty():
+        raise ValueError(f"standard output is a terminal: redirect it (> {example}) or name a file with --output")
