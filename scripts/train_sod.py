@@ -41,9 +41,9 @@ import torch
 from accelerate.utils import set_seed
 from transformers import AutoImageProcessor
 
-from u2net_hf import U2NetConfig, U2NetForImageSegmentation, U2NetImageProcessorPil
 from u2net_hf.data.corpora import load_corpus
 from u2net_hf.data.recipes import authors_recipe, strong_recipe
+from u2net_hf.models.families import FAMILIES
 from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import MakeSaliencySample, Share, make_loader
 from u2net_hf.training.loop import Training
@@ -59,11 +59,12 @@ from u2net_hf.weights.convert import restore_batch_norm
 from u2net_hf.weights.loading import load_pretrained, load_whole_model
 from u2net_hf.weights.published import ISNET_INPUT, resolve
 
+CONFIG, MODEL, PROCESSOR = FAMILIES["u2net"].classes
 CONFIGS: dict[str, Any] = {
-    "u2net": U2NetConfig,
-    "u2netp": U2NetConfig.small,
-    "isnet": U2NetConfig.isnet,
-    "isnet_small": partial(U2NetConfig.small, stem_channels=64, fuse_side_maps=False),
+    "u2net": CONFIG,
+    "u2netp": CONFIG.small,
+    "isnet": CONFIG.isnet,
+    "isnet_small": partial(CONFIG.small, stem_channels=64, fuse_side_maps=False),
 }
 TRAIN = "train"
 # A mask's gray values / 255, as its encoder takes them.
@@ -145,7 +146,7 @@ def main(arguments: Arguments) -> None:
     supervision = None
     if arguments.gt_encoder == TRAIN:
         model, make_sample = MaskEncoder(model.config), MakeMaskSample(make_sample)
-        image_processor = U2NetImageProcessorPil(size=dict(image_processor.size), **MASK_INPUT)
+        image_processor = PROCESSOR(size=dict(image_processor.size), **MASK_INPUT)
         validation_corpus = MasksAsImages(validation_corpus)
     elif arguments.gt_encoder:
         supervision = FeatureSupervision(model, load_mask_encoder(arguments.gt_encoder))
@@ -171,26 +172,26 @@ def load_image_processor(arguments: Arguments) -> Any:
     if arguments.model_name_or_path:
         image_processor = load_pretrained(AutoImageProcessor, resolve(arguments.model_name_or_path), **size)
     else:
-        image_processor = U2NetImageProcessorPil(**(ISNET_INPUT if "isnet" in arguments.config else {}) | size)
+        image_processor = PROCESSOR(**(ISNET_INPUT if "isnet" in arguments.config else {}) | size)
     if image_processor.size["height"] != image_processor.size["width"]:
         raise ValueError(f"{arguments.model_name_or_path} takes inputs that are not square: give --resolution.")
     return image_processor
 
 
-def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySample) -> U2NetForImageSegmentation:
+def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySample) -> Any:
     """A new network, or a trained one with BatchNorms that can go on learning."""
     weight = arguments.iou_loss_weight
     changes: dict[str, Any] = {} if weight is None else {"iou_loss_weight": weight}
     if not arguments.model_name_or_path:
-        return U2NetForImageSegmentation(CONFIGS[arguments.config](out_channels=arguments.num_labels or 1, **changes))
+        return MODEL(CONFIGS[arguments.config](out_channels=arguments.num_labels or 1, **changes))
     folder = resolve(arguments.model_name_or_path)
-    config: Any = load_pretrained(U2NetConfig, folder, **changes)
+    config: Any = load_pretrained(CONFIG, folder, **changes)
     if arguments.num_labels and arguments.num_labels != config.out_channels:
         config.out_channels = config.num_labels = arguments.num_labels  # the output convolutions begin anew
     elif config.out_channels > 1 and not arguments.num_labels:
         raise ValueError(f"{folder} tells {config.out_channels} classes apart: give --num_labels.")
     options = {"config": config, "dtype": torch.float32, "ignore_mismatched_sizes": bool(arguments.num_labels)}
-    model: Any = load_whole_model(U2NetForImageSegmentation, folder, **options)
+    model: Any = load_whole_model(MODEL, folder, **options)
     if model.config.use_batch_norm or not arguments.restore_batch_norm:
         return model
     # Published weights have them folded into the convolutions: measure what training needs on the training images.

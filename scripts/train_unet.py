@@ -40,9 +40,9 @@ from typing import Any, Literal
 import torch
 from accelerate.utils import set_seed
 
-from u2net_hf import UNetConfig, UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.data.corpora import load_corpus
 from u2net_hf.data.recipes import cells_recipe, unet_recipe
+from u2net_hf.models.families import FAMILIES
 from u2net_hf.training.arguments import TrainingArguments, option, run_script
 from u2net_hf.training.loader import InstanceRecords, MakeInstanceSample, MakeSegmentationSample
 from u2net_hf.training.loop import Training
@@ -50,7 +50,8 @@ from u2net_hf.training.validation import InstanceValidation, SegmentationValidat
 from u2net_hf.weights.loading import load_whole_model
 from u2net_hf.weights.published import resolve
 
-CONFIGS: dict[str, Any] = {"original": UNetConfig.original, "modern": UNetConfig}
+CONFIG, MODEL, PROCESSOR = FAMILIES["unet"].classes
+CONFIGS: dict[str, Any] = {"original": CONFIG.original, "modern": CONFIG}
 
 
 @dataclass
@@ -111,7 +112,7 @@ def main(arguments: Arguments) -> None:
     model = load_network(arguments)
     network: Any = model.config
     tile_size = arguments.tile_size or (arguments.resolution if network.padding == "valid" else None)
-    image_processor = UNetImageProcessorPil.from_config(
+    image_processor = PROCESSOR.from_config(
         network,
         tile_size=tile_size,
         percentiles=arguments.percentiles,
@@ -143,21 +144,21 @@ def main(arguments: Arguments) -> None:
     Training(arguments, model, image_processor, optimizer, corpus, make_sample, validation).run()
 
 
-def load_network(arguments: Arguments) -> UNetForSemanticSegmentation:
+def load_network(arguments: Arguments) -> Any:
     """The network to go on with, or a new one."""
     if arguments.model_name_or_path:
         folder = resolve(arguments.model_name_or_path)
-        return load_whole_model(UNetForSemanticSegmentation, folder, dtype=torch.float32)
+        return load_whole_model(MODEL, folder, dtype=torch.float32)
     names = ("hidden_sizes", "num_channels", "upsampling")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     if arguments.label_maps:
         levels = (f"depth {level}/{arguments.num_levels}" for level in range(1, arguments.num_levels + 1))
         options["id2label"] = dict(enumerate(("background", *levels)))
         options["label2id"] = {name: number for number, name in options["id2label"].items()}
-    return UNetForSemanticSegmentation(CONFIGS[arguments.config](**options))
+    return MODEL(CONFIGS[arguments.config](**options))
 
 
-def make_optimizer(arguments: Arguments, model: UNetForSemanticSegmentation) -> torch.optim.Optimizer:
+def make_optimizer(arguments: Arguments, model: torch.nn.Module) -> torch.optim.Optimizer:
     """SGD or AdamW over all weights."""
     options: dict[str, Any] = {"lr": arguments.learning_rate, "weight_decay": arguments.weight_decay}
     if arguments.optimizer == "adamw":

@@ -56,6 +56,11 @@ class Family:
         """The class of the image processor for a backend; imports torch and transformers."""
         return self._load("image_processing", self.image_processor + ("Pil" if backend == "pil" else ""))
 
+    @property
+    def classes(self) -> tuple[Any, Any, Any]:
+        """Configuration, network and the image processor without torchvision; imports torch and transformers."""
+        return self.config_class, self.model_class, self.image_processor_class("pil")
+
     def _load(self, kind: str, name: str) -> Any:
         return getattr(import_module(f"{__package__}.{self.model_type}.{kind}_{self.model_type}"), name)
 
