@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -246,3 +247,19 @@ def test_convert_refuses_what_is_not_a_u2net(tmp_path: Path, capsys: pytest.Capt
     assert run("convert", tmp_path / "weights.pth", tmp_path / "out") == 1
     assert "weights.pth" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", cli.MODULES)
+def test_verbs_with_files_of_their_own(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What comes after the verb is theirs: `--help`, and mistakes."""
+    assert run(verb, "--help") == 0
+    said = capsys.readouterr().out
+    assert f"u2net-hf {verb} --" in said or f"u2net-hf {verb} [" in said, said
+    assert "launch" in said or verb.endswith(("cells", "corpus"))
+    assert run(verb) != 0
+    assert capsys.readouterr().err.startswith(("Error: ", f"Usage: u2net-hf {verb}"))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"u2net-hf {version('u2net-hf')}\n"

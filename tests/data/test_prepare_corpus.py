@@ -1,5 +1,4 @@
 import contextlib
-import importlib.util
 import io
 import shutil
 import sys
@@ -15,22 +14,16 @@ from hub_server import Hub
 from huggingface_hub import DatasetCard
 from PIL import Image
 
+from u2net_hf.cli import prepare_corpus
 from u2net_hf.data.corpora import corpus_splits, load_corpus
 from u2net_hf.utils.console import run_script
 
 pytest_plugins = ["hub_fixtures"]
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_corpus.py"
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare_corpus", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return prepare_corpus
 
 
 @pytest.fixture

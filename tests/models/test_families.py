@@ -23,7 +23,7 @@ def test_an_entry_is_complete(family: Family) -> None:
     for made in (family.config_class, family.model_class, pil, torchvision):
         assert getattr(u2net_hf, made.__name__) is made
     assert find_template(f"model/{family.model_type}.md").is_file()
-    assert (ROOT / "scripts" / family.training_script).is_file()
+    assert (ROOT / "src" / "u2net_hf" / "cli" / f"{family.training_module}.py").is_file()
     assert family.name(family.config_class())
     swept = (ROOT / "tests/models/test_all_models.py").read_text()
     assert f'ModelCase("{family.model_type}", {family.model},' in swept

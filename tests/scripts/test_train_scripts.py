@@ -19,6 +19,7 @@ from training_helpers import drawn_corpus, run_in_processes
 from transformers import AutoImageProcessor, AutoModelForImageSegmentation
 
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
+from u2net_hf.cli import train_sod
 from u2net_hf.training import loop as training_module
 from u2net_hf.training.arguments import EXIT_STOPPED
 
@@ -90,10 +91,9 @@ def test_train_sod_trains_isnet_with_its_gt_encoder(tmp_path: Path, corpus: Path
 
 
 @pytest.mark.parametrize(("config", "side"), [("u2netp", 320), ("isnet_small", 1024)])
-def test_a_new_network_has_the_input_of_its_family(monkeypatch: pytest.MonkeyPatch, config: str, side: int) -> None:
-    script = runpy.run_path(str(SCRIPTS / "train_sod.py"))
-    arguments = script["Arguments"](dataset_name="x", output_dir="y", config=config)
-    assert script["load_image_processor"](arguments).size == {"height": side, "width": side}
+def test_a_new_network_has_the_input_of_its_family(config: str, side: int) -> None:
+    arguments = train_sod.Arguments(dataset_name="x", output_dir="y", config=config)
+    assert train_sod.load_image_processor(arguments).size == {"height": side, "width": side}
 
 
 def test_train_sod_goes_on_from_folded_weights(tmp_path: Path, corpus: Path, folded: Path) -> None:
@@ -177,7 +177,7 @@ def test_help_shows_launch_lines_and_defaults(tmp_path: Path, script: str) -> No
     log = tmp_path / "log"
     assert run(script, log, "--help") == 0
     text = log.read_text()
-    assert f"accelerate launch --mixed_precision bf16 scripts/{script}" in text
+    assert f"accelerate launch --mixed_precision bf16 -m u2net_hf.cli.{Path(script).stem}" in text
     assert re.search(r"--learning_rate LEARNING_RATE.*\n?.*warm-up[^(]*\(default:\s+0\.001\)", text)
 
 

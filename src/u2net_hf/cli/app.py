@@ -5,12 +5,15 @@ What a verb needs is imported by the verb, so that `--help` and wrong arguments 
 
 from __future__ import annotations
 
+import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .._version import __version__
 from ..utils.console import EITHER_SPELLING, printable, reported_errors
 from . import push
 from .options import ExportDtype
@@ -21,7 +24,6 @@ app = typer.Typer(
     name="u2net-hf",
     help="U²-Net and U-Net: cut objects out of photos, count cells; fetch, convert and publish weights.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings=EITHER_SPELLING,
@@ -30,6 +32,47 @@ app = typer.Typer(
 app.command()(remove)
 app.command()(segment)
 app.add_typer(push.app, name="push")
+
+# Verbs that can be launched on many processes too: `accelerate launch -m u2net_hf.cli.train_sod`.
+MODULES = {
+    "train-sod": "Train U²-Net or IS-Net: from scratch, or on your own masks from published weights.",
+    "train-unet": "Train U-Net on cells, membranes, or anything with a background and a foreground.",
+    "evaluate-sod": "Score a saliency model, or a folder of maps, as the papers do.",
+    "evaluate-cells": "Score a network for cells on a corpus of label maps.",
+    "prepare-corpus": "Turn images and masks into parquet files, ready for the Hub.",
+}
+
+
+def run_module(context: typer.Context) -> None:
+    """Give the rest of the command line, `--help` too, to the verb's own file."""
+    verb = context.info_name or ""
+    sys.argv = [f"u2net-hf {verb}", *context.args]
+    import_module("u2net_hf.cli." + verb.replace("-", "_")).run()
+
+
+for verb, text in MODULES.items():
+    app.command(
+        verb,
+        help=text,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(run_module)
+
+
+def show_version(value: bool) -> None:
+    """Print the version and end, if `--version` was given."""
+    if value:
+        typer.echo(f"u2net-hf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What is said before a verb."""
 
 
 @app.command()

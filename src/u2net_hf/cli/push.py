@@ -29,7 +29,7 @@ def model(
     repo_id: Repository,
     results: Annotated[
         Path | None,
-        typer.Option("--results", help="Results of evaluate_sod.py for this model. Without: not measured."),
+        typer.Option("--results", help="Results of `evaluate-sod` for this model. Without: not measured."),
     ] = None,
     example: Annotated[
         list[Path] | None, typer.Option("--example", help="A photo to show on the card; may be repeated.")
@@ -83,7 +83,7 @@ def metric(
 
 @app.command()
 def dataset(
-    source: Annotated[Path, typer.Argument(help="A folder that prepare_corpus.py has made.")],
+    source: Annotated[Path, typer.Argument(help="A folder that `prepare-corpus` has made.")],
     repo_id: Repository,
     private: Private = False,
     token: Token = None,

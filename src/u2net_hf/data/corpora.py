@@ -90,7 +90,7 @@ def load_corpus(
             - the unpacked original of DUTS, ECSSD, HKU-IS, PASCAL-S, DUT-OMRON, SOD, MSRA10K and others of their
               layout (the tables of folder names are in `pairing.py`);
             - a folder of images with `metadata.jsonl` or `.csv`: `{"file_name": ..., "mask_file_name": ...}`;
-            - a `.parquet` file or a folder of them, as `scripts/prepare_corpus.py` writes;
+            - a `.parquet` file or a folder of them, as `u2net-hf prepare-corpus` writes;
             - a folder that `save_to_disk` of the `datasets` library wrote;
             - a `.tar` file of a WebDataset or a folder of them, with fields such as `jpg` and `png`, or `image.jpg`
               and `mask.png`;

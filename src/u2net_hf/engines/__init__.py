@@ -36,7 +36,7 @@ def load_engine(
             engines run on the CPU.
         dtype: "float32"; "bfloat16" or "float16" for torch: faster on processors that have it; "auto": for torch
             bfloat16 on such processors, else float32. "int8" for ONNX Runtime and OpenVINO, and "bfloat16" for
-            OpenVINO, are fast and less exact: measure what they cost with `scripts/evaluate_sod.py`.
+            OpenVINO, are fast and less exact: measure what they cost with `u2net-hf evaluate-sod`.
         trust_remote_code: Whether torch may run code that comes with a model, for networks that neither this package
             nor transformers has. It is never asked for.
 

@@ -123,7 +123,7 @@ def read_results(path: str | Path) -> Results:
         return Results(**content | {"data": [Score(**entry) for entry in content["data"]]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{file} is no results file as scripts/evaluate_sod.py writes it ({reason})") from error
+        raise ValueError(f"{file} is no results file as `u2net-hf evaluate-sod` writes it ({reason})") from error
 
 
 def results_table(scores: Sequence[Score]) -> str:

@@ -136,7 +136,7 @@ def model_card(folder: Path, repo_id: str, results: Results | None, described: M
         metadata=metadata.to_yaml(),
         title=title,
         repo_id=repo_id,
-        training_script=family.training_script,
+        training_module=family.training_module,
         megabytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6,
         onnx=onnx,
         pictures=[path for path in pictures if path.startswith("images/example-")],

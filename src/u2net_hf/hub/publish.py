@@ -50,7 +50,7 @@ def publish_model(
     Args:
         source: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id.
         repo_id: The repository on the Hub, "user/name".
-        results: A results file of `scripts/evaluate_sod.py` for this model, or the folder that holds it; its curves go
+        results: A results file of `u2net-hf evaluate-sod` for this model, or the folder that holds it; its curves go
             along. Without it the card says "not measured".
         examples: Photos for the card, which are published: each is shown with its soft map and its cut-out.
         onnx: A folder of `u2net-hf export`, whose `onnx/*.onnx` go along.
@@ -104,7 +104,7 @@ def publish_dataset(
     token: str | None = None,
     dry_run: str | Path | None = None,
 ) -> str:
-    """Publish a corpus that `scripts/prepare_corpus.py` has turned into parquet files and a card.
+    """Publish a corpus that `u2net-hf prepare-corpus` has turned into parquet files and a card.
 
     Args:
         source: The folder with `README.md` and `data/*.parquet`. Nothing else of it is uploaded.
@@ -261,7 +261,7 @@ def write_dataset(folder: Path, source: Path, repo_id: str) -> None:
 
     shards = sorted((source / "data").glob("*.parquet"))
     if not shards or not (source / "README.md").is_file():
-        raise ValueError(f"{source} is no prepared corpus: make one with scripts/prepare_corpus.py.")
+        raise ValueError(f"{source} is no prepared corpus: make one with `u2net-hf prepare-corpus`.")
     card = (source / "README.md").read_text(encoding="utf-8")
     if DatasetCard(card).data.get("license", "unknown") == "unknown":
         raise ValueError(f"{source / 'README.md'} names no license: say under which terms the data may be used.")

@@ -23,7 +23,7 @@ class Family:
             torchvision has the same name and "Pil".
         output: What an exported graph gives: a soft map of the salient object, or the logits of each label.
         has_fused_form: Whether the engines run it from the files of a folder, in a form of their own.
-        training_script: The file in `scripts/` that trains it.
+        training_module: The module in `cli/` that trains it.
         tags: Of the model card.
         task: What the network does, in a sentence of the card; `{labels}` are its labels.
         without_batch_norm: What a network without BatchNorms is called on the card.
@@ -36,7 +36,7 @@ class Family:
     image_processor: str
     output: Literal["saliency", "labels"]
     has_fused_form: bool
-    training_script: str
+    training_module: str
     tags: tuple[str, ...]
     task: str
     without_batch_norm: str
@@ -86,7 +86,7 @@ FAMILIES = {
             image_processor="U2NetImageProcessor",
             output="saliency",
             has_fused_form=True,
-            training_script="train_sod.py",
+            training_module="train_sod",
             tags=("u2net", "salient-object-detection", "background-removal"),
             task="Finds what stands out in a photo, and cuts it out.",
             without_batch_norm="its BatchNorms folded into the convolutions",
@@ -99,7 +99,7 @@ FAMILIES = {
             image_processor="UNetImageProcessor",
             output="labels",
             has_fused_form=False,
-            training_script="train_unet.py",
+            training_module="train_unet",
             tags=("unet", "semantic-segmentation"),
             task="Labels every pixel of an image: {labels}.",
             without_batch_norm="no BatchNorm",

@@ -51,7 +51,7 @@ def run_script(main: Callable[..., None], description: str) -> None:
     text = re.sub(r"\n\n(?=    )", "\n\n\b\n", description)
     app.command(context_settings=EITHER_SPELLING, help=text)(main)
     with reported_errors():
-        app()
+        app(prog_name=os.path.basename(sys.argv[0]))
 
 
 def error_line(error: Exception) -> str:
