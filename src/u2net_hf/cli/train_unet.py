@@ -102,13 +102,16 @@ class Arguments(TrainingArguments):
 
 
 def main(arguments: Arguments) -> None:
-    """Load the corpora and the network, and train."""
-    set_seed(arguments.seed)
+    """Load the corpora, and train."""
     load = partial(load_corpus, object_values=arguments.object_values, label_maps=arguments.label_maps)
-    corpus: Any = load(arguments.dataset_name, arguments.train_split, arguments.streaming)
+    corpus = load(arguments.dataset_name, arguments.train_split, arguments.streaming)
     validation_name = arguments.validation_dataset_name or arguments.dataset_name
-    validation_corpus: Any = load(validation_name, arguments.validation_split)
+    train(arguments, corpus, load(validation_name, arguments.validation_split))
 
+
+def train(arguments: Arguments, corpus: Any, validation_corpus: Any) -> None:
+    """Load the network, and train it on a corpus."""
+    set_seed(arguments.seed)
     model = load_network(arguments)
     network: Any = model.config
     tile_size = arguments.tile_size or (arguments.resolution if network.padding == "valid" else None)

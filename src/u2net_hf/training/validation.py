@@ -115,10 +115,7 @@ class SegmentationValidation(Validation):
         count, sums = 0, np.zeros((2, len(THRESHOLDS)))
         for batch in self._my_images(accelerator):
             for example in batch:
-                tiles = example.inputs.to(accelerator.device).split(self.batch_size)
-                outputs = SemanticSegmenterOutput(
-                    logits=torch.cat([model(pixel_values=part).logits for part in tiles])
-                )
+                outputs = predict_tiles(model, example.inputs.to(accelerator.device), self.batch_size)
                 size = (example.image.height, example.image.width)
                 (soft_map,) = self.image_processor.post_process_saliency(outputs, target_sizes=[size])
                 probabilities, cells = soft_map.cpu().numpy(), np.asarray(example.mask) > OBJECT_ABOVE
@@ -186,14 +183,10 @@ class InstanceValidation(Validation):
         strips: list[Strip] = []
         metrics = CellMetrics(["ap50", "mean_ap"])
 
-        def network(tiles: torch.Tensor) -> torch.Tensor:
-            return model(pixel_values=tiles).logits
-
         for batch in self._my_images(accelerator):
             for example in batch:
-                tiles = example.inputs.to(accelerator.device).split(self.batch_size)
-                predict = partial(average_rotations, network) if self.average_rotations else network
-                outputs = SemanticSegmenterOutput(logits=torch.cat([predict(part) for part in tiles]))
+                tiles = example.inputs.to(accelerator.device)
+                outputs = predict_tiles(model, tiles, self.batch_size, self.average_rotations)
                 size = (example.image.height, example.image.width)
                 (found,) = self.image_processor.post_process_instance_segmentation(outputs, target_sizes=[size])
                 labels, true = found["segmentation"].numpy(), np.asarray(example.mask)
@@ -203,6 +196,24 @@ class InstanceValidation(Validation):
                     strips.append(Strip(example.image, *overlays))
         metrics.load_state(accelerator.reduce(metrics.state(accelerator.device), "sum"))
         return metrics.compute(), strips
+
+
+def predict_tiles(model: Any, tiles: torch.Tensor, batch_size: int, averaged: bool = False) -> SemanticSegmenterOutput:
+    """What a U-Net says of the tiles of an image, a few at a time; averaged over eight positions if that is wanted.
+
+    Args:
+        model: In evaluation mode.
+        tiles: `(tiles, channels, height, width)`, on its device.
+        batch_size: How many at a time.
+        averaged: See [`average_rotations`].
+    """
+
+    def network(part: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(pixel_values=part).logits
+        return logits
+
+    predict = partial(average_rotations, network) if averaged else network
+    return SemanticSegmenterOutput(logits=torch.cat([predict(part) for part in tiles.split(batch_size)]))
 
 
 def confusion_matrix(truth: torch.Tensor, found: torch.Tensor, number: int, ignored: int) -> torch.Tensor:
