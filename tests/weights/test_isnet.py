@@ -227,7 +227,7 @@ def test_published_maps_of_photos(shared_data: Path) -> None:
             ours = processor(image, return_tensors="pt")["pixel_values"]
         resized = nn.functional.interpolate(photo, size=(1024, 1024), mode="bilinear").type(torch.uint8)
         pixel_values = resized.float() / 255 - 0.5
-        assert (ours - pixel_values).abs().max() <= 1 / 255 + 1e-6  # the authors cut off to whole bytes
+        assert (ours - pixel_values).abs().mean() < 1e-6  # a value in 200,000 lies at the edge of two bytes
         (theirs, *_) = session.run(None, {session.get_inputs()[0].name: pixel_values.numpy()})
         difference = np.abs(fused(pixel_values).sigmoid().numpy() - theirs)
         assert difference.mean() < 1e-6

@@ -27,6 +27,7 @@ RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 # Pillow's bytes / 255 - 0.5.
 ISNET_INPUT: dict[str, Any] = {
     "size": {"height": 1024, "width": 1024},
+    "do_truncate": True,
     "do_scale_by_max": False,
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [1.0, 1.0, 1.0],

@@ -97,7 +97,7 @@ def test_sizes_without_height_and_width_are_refused(backend: type[U2NetImageProc
 
 def test_the_backends_agree() -> None:
     pytest.importorskip("torchvision")
-    for arguments in ({"do_antialias": False}, {}):
+    for arguments in ({"do_antialias": False}, {"do_antialias": False, "do_truncate": True}, {}):
         size = {"height": 20, "width": 24}
         difference = pixel_values(U2NetImageProcessorPil(size=size, **arguments), photo()) - pixel_values(
             U2NetImageProcessor(size=size, **arguments), photo()

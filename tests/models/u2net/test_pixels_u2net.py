@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.pixels_u2net import InputOptions, resize_bilinear, resize_map, stretch, to_pixel_values
 
-FLAGS = ("do_resize", "do_antialias", "do_rescale", "do_scale_by_max", "do_normalize")
+FLAGS = ("do_resize", "do_antialias", "do_truncate", "do_rescale", "do_scale_by_max", "do_normalize")
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
 
@@ -32,6 +32,8 @@ def composed(image: Image.Image, options: InputOptions) -> np.ndarray:
         values = torch.tensor(np.asarray(image.resize((width, height), options.resample))).permute(2, 0, 1)
     elif options.do_resize:
         values = F.interpolate(values[None].double(), (height, width), mode="bilinear")[0]
+        if options.do_truncate and options.do_rescale:
+            values = values.to(torch.uint8)
     values = values.double()
     if options.do_rescale:
         values = values * options.rescale_factor
@@ -43,7 +45,7 @@ def composed(image: Image.Image, options: InputOptions) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "flags", list(product([True, False], repeat=5)), ids=lambda flags: "".join("01"[i] for i in flags)
+    "flags", list(product([True, False], repeat=len(FLAGS))), ids=lambda flags: "".join("01"[i] for i in flags)
 )
 def test_every_combination_of_options_is_the_composition_of_its_steps(flags: tuple[bool, ...]) -> None:
     options = InputOptions(size=(12, 16), **dict(zip(FLAGS, flags, strict=True)))

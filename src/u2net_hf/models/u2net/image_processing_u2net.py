@@ -34,12 +34,16 @@ class U2NetImageProcessorKwargs(ImagesKwargs, total=False):
     do_antialias (`bool`, *optional*, defaults to `True`):
         Whether to smooth the image when it is made smaller. The authors' scikit-image did not: `False` reproduces
         their saliency maps.
+    do_truncate (`bool`, *optional*, defaults to `False`):
+        Whether to cut gray levels that were resized without anti-aliasing off to whole ones, as the authors of IS-Net
+        do. Pictures without `do_rescale` stay as they are.
     do_scale_by_max (`bool`, *optional*, defaults to `True`):
         Whether to divide the image by its largest value, as the authors do, so that dark photos become brighter.
         A black image stays black.
     """
 
     do_antialias: bool
+    do_truncate: bool
     do_scale_by_max: bool
 
 
@@ -55,6 +59,7 @@ class U2NetImageProcessorBase(BaseImageProcessor):
     size = dict(zip(("height", "width"), InputOptions.size, strict=True))
     resample = PILImageResampling(InputOptions.resample)
     do_antialias = InputOptions.do_antialias
+    do_truncate = InputOptions.do_truncate
     do_rescale = InputOptions.do_rescale
     rescale_factor = InputOptions.rescale_factor
     do_scale_by_max = InputOptions.do_scale_by_max
@@ -207,8 +212,8 @@ class U2NetImageProcessorPil(U2NetImageProcessorBase, PilBackend):
     r"""Image processor of U²-Net with the Pillow backend: the authors' input, 320x320 by default.
 
     An image is made RGB, resized bilinearly, rescaled to [0, 1], divided by its maximum and normalized with the
-    ImageNet statistics. All steps are options with the names of the library, and `do_antialias` and `do_scale_by_max`
-    (see `U2NetImageProcessorKwargs`).
+    ImageNet statistics. All steps are options with the names of the library, and `do_antialias`, `do_truncate` and
+    `do_scale_by_max` (see `U2NetImageProcessorKwargs`).
 
     Example:
 
@@ -244,6 +249,7 @@ class U2NetImageProcessor(U2NetImageProcessorBase, TorchvisionBackend):
         size: SizeDict,
         resample: PILImageResampling | int | None,
         do_antialias: bool,
+        do_truncate: bool,
         do_rescale: bool,
         rescale_factor: float,
         do_scale_by_max: bool,
@@ -262,6 +268,8 @@ class U2NetImageProcessor(U2NetImageProcessorBase, TorchvisionBackend):
                 # Without anti-aliasing the interpolation must not be rounded to whole gray levels.
                 batch = batch if do_antialias else batch.float()
                 batch = self.resize(batch, size, resample, antialias=do_antialias)
+                if do_truncate and not do_antialias and do_rescale:
+                    batch = batch.trunc()
             if do_rescale:
                 batch = self.rescale(batch, rescale_factor)
             if do_scale_by_max:

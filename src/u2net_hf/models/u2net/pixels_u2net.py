@@ -27,6 +27,8 @@ class InputOptions:
         size: Height and width of the input.
         resample: One of Pillow's filters; used with `do_antialias` only.
         do_antialias: Whether to smooth an image that is made smaller.
+        do_truncate: Whether to cut off what is behind the decimal point of resized values of 8 bits; anti-aliasing
+            rounds them.
         do_scale_by_max: Whether to divide the image by its largest value; a black image stays black.
         image_mean: Subtracted from each channel, after rescaling; one number or one per channel.
         image_std: What each channel is divided by then.
@@ -36,6 +38,7 @@ class InputOptions:
     size: tuple[int, int] = (320, 320)
     resample: int = Image.Resampling.BILINEAR
     do_antialias: bool = True
+    do_truncate: bool = False
     do_rescale: bool = True
     rescale_factor: float = 1 / 255
     do_scale_by_max: bool = True
@@ -94,6 +97,8 @@ def to_pixel_values(image: "Image.Image | np.ndarray", options: InputOptions) ->
     if options.do_resize:
         resize = resize_with_antialiasing if options.do_antialias else resize_bilinear
         image = resize(image, *options.size, *([options.resample] if options.do_antialias else []))
+        if options.do_truncate and not options.do_antialias and options.do_rescale:
+            image = np.trunc(image)
     return normalize(as_array(image), options)
 
 
