@@ -98,7 +98,7 @@ def to_pixel_values(image: "Image.Image | np.ndarray", options: InputOptions) ->
         resize = resize_with_antialiasing if options.do_antialias else resize_bilinear
         image = resize(image, *options.size, *([options.resample] if options.do_antialias else []))
         if options.do_truncate and not options.do_antialias and options.do_rescale:
-            image = np.trunc(image)
+            image = np.trunc(as_array(image))
     return normalize(as_array(image), options)
 
 
