@@ -19,6 +19,7 @@ from . import push
 from .options import ExportDtype
 from .remove import remove
 from .segment import segment
+from .serve import serve
 
 app = typer.Typer(
     name="u2net-hf",
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 app.command()(remove)
 app.command()(segment)
+app.command()(serve)
 app.add_typer(push.app, name="push")
 
 # Verbs that can be launched on many processes too: `accelerate launch -m u2net_hf.cli.train_sod`.
