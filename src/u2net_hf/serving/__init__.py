@@ -1,1 +1,0 @@
-"""The HTTP server: a photo is posted, its cut-out comes back."""
