@@ -1,6 +1,7 @@
 """Speed of this project beside the usual alternatives: in turns, medians of several rounds.
 
     python scripts/benchmark.py model
+    python scripts/benchmark.py cuda
     python scripts/benchmark.py end-to-end
     python scripts/benchmark.py startup
     python scripts/benchmark.py training --data sod
@@ -19,6 +20,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks import cuda as cuda_benchmark
 from benchmarks import end_to_end as end_to_end_benchmark
 from benchmarks import metrics as metrics_benchmark
 from benchmarks import model as model_benchmark
@@ -47,6 +49,7 @@ WORK_DIR = Path("outputs/benchmark")
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 NETWORKS = list(model_benchmark.NAMES)
+CUDA_NETWORKS = list(cuda_benchmark.TITLES)
 
 
 @app.command()
@@ -61,6 +64,18 @@ def model(
     """The network alone, beside ONNX Runtime on the published file."""
     _check(network)
     model_benchmark.run(output, rounds, threads, network, batch, engines)
+
+
+@app.command()
+def cuda(
+    rounds: Rounds = 30,
+    network: Annotated[list[str], typer.Option(help="Published names, or folders.")] = CUDA_NETWORKS,
+    batch: Annotated[list[int], typer.Option(min=1, help="Images at once; can be given twice.")] = [1, 8],  # noqa: B006
+    compiled: Annotated[bool, typer.Option(help="Whether to measure torch.compile too, which takes minutes.")] = True,
+    output: Output = PAGE,
+) -> None:
+    """The networks on a GPU."""
+    cuda_benchmark.run(output, rounds, network, batch, compiled)
 
 
 @app.command()
@@ -124,6 +139,7 @@ def every(
 ) -> None:
     """Everything, with the usual number of rounds."""
     model(output=output)
+    cuda(output=output)
     end_to_end(output=output)
     startup(output=output)
     training(data=data, output=output)

@@ -27,7 +27,7 @@ RIVAL = "ONNX Runtime, the published file as rembg runs it: all 7 maps, one imag
 
 
 def run(output: Path, rounds: int, threads: int, networks: list[str], batches: list[int], engines: bool) -> None:
-    """Measure and write the sections "model" and "cuda"."""
+    """Measure and write the section "model"."""
     rows, notes = [], [NOTE.format(size=SIZE, threads=threads)]
     for network in networks:
         for batch in batches:
@@ -38,7 +38,6 @@ def run(output: Path, rounds: int, threads: int, networks: list[str], batches: l
             work = f"{NAMES[network]}, {SIZE}x{SIZE}, " + ("1 image" if batch == 1 else f"batch {batch}")
             rows.append(compare(work, sides, rounds, batch))
     save(output, "model", "The network alone", rows, notes)
-    _run_cuda(output, rounds, networks)
 
 
 def _sides(network: str, batch: int, threads: int) -> list[Side]:
@@ -124,42 +123,10 @@ def build_engine(network: str, threads: int, engine: str, dtype: str) -> Work:
     return lambda: loaded.probabilities(images)
 
 
-def _fused(network: str, dtype: str, device: str = "cpu") -> FusedU2Net:
+def _fused(network: str, dtype: str) -> FusedU2Net:
     from safetensors.torch import load_file
 
     folder = pull(network)
     config = json.loads((folder / "config.json").read_text())
     weights = load_file(folder / "model.safetensors")
-    return FusedU2Net.from_state_dict(config, weights, getattr(torch, dtype), device)
-
-
-def _run_cuda(output: Path, rounds: int, networks: list[str]) -> None:
-    title = "The network on a GPU"
-    if not torch.cuda.is_available():
-        save(output, "cuda", title, [], ["Not measured (no GPU)."])
-        return
-    rows = []
-    for network in networks:
-        for batch in (1, 32):
-            kinds = [(dtype, compiled) for dtype in ("float32", "bfloat16") for compiled in (False, True)]
-            sides = [
-                Side(f"{dtype}{', torch.compile' * compiled}", build_cuda, (network, batch, dtype, compiled))
-                for dtype, compiled in kinds
-            ]
-            rows.append(compare(f"{NAMES[network]}, {SIZE}x{SIZE}, batch {batch}", sides, rounds, batch))
-    save(output, "cuda", title, rows, [f"{torch.cuda.get_device_name()}; the memory is that of the host."])
-
-
-def build_cuda(network: str, batch: int, dtype: str, compiled: bool) -> Work:
-    """The fused network on the GPU; float32 with TensorFloat-32, as is usual there."""
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
-    fused = _fused(network, dtype, "cuda")
-    model = torch.compile(fused) if compiled else fused
-    images = _pixel_values(batch).cuda()
-
-    def predict() -> None:
-        model(images)
-        torch.cuda.synchronize()
-
-    return predict
+    return FusedU2Net.from_state_dict(config, weights, getattr(torch, dtype))

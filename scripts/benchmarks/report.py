@@ -39,7 +39,14 @@ CLASSES = {
 SECTIONS = ("model", "cuda", "end-to-end", "startup", "metrics", "training", "loader")
 
 
-def save(output: Path, section: str, title: str, rows: Sequence[dict[str, Any]], notes: Sequence[str] = ()) -> None:
+def save(
+    output: Path,
+    section: str,
+    title: str,
+    rows: Sequence[dict[str, Any]],
+    notes: Sequence[str] = (),
+    part: str | None = None,
+) -> None:
     """Put a section into the JSON file beside `output`, under this processor's class, and draw the page anew.
 
     What was measured on processors of other classes stays, as do the other sections.
@@ -50,13 +57,14 @@ def save(output: Path, section: str, title: str, rows: Sequence[dict[str, Any]],
         title: Its heading.
         rows: From [`benchmarks.timing.compare`].
         notes: Paragraphs below the tables.
+        part: What the section is of, if not of this processor's class: a GPU.
     """
     file = output.with_suffix(".json")
     classes = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     date = datetime.now(UTC).isoformat(timespec="seconds")
     content: dict[str, Any] = {"title": title, "date": date, "machine": describe_machine(), "versions": _versions()}
     content |= {"rows": list(rows), "notes": list(notes)}
-    classes.setdefault(processor_class(), {})[section] = content
+    classes.setdefault(part or processor_class(), {})[section] = content
     write_atomically(file, json.dumps(classes, indent=2, ensure_ascii=False) + "\n")
     write_atomically(output, draw(classes))
     print(_draw_section(content))

@@ -222,3 +222,34 @@ def test_photos_are_the_same_each_time(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     with Image.open(first[1]) as photo:
         assert abs(photo.width * photo.height - 200_000) < 1000
+
+
+def test_networks_on_a_gpu_are_timed_in_turns_and_compared_with_float64(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can be seen of it without a GPU: the networks, the rows, the difference from float64."""
+    from tiny_models import tiny_u2net_config
+
+    from benchmarks import cuda, report
+    from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
+
+    network = str(tmp_path / "tiny")
+    U2NetForImageSegmentation(tiny_u2net_config()).save_pretrained(network)
+    U2NetImageProcessorPil(size={"height": 32, "width": 48}).save_pretrained(network)
+    for name, stand_in in (("synchronize", lambda: None), ("get_device_name", lambda: "Some GPU")):
+        monkeypatch.setattr(cuda.torch.cuda, name, stand_in)
+    monkeypatch.setattr(cuda, "_peak_mb", lambda call: 1.0)
+    row = cuda.measure(network, 2, 3, cuda.prepare(network, 2, False, "cpu"))
+    assert (row["work"], row["items"], row["rounds"]) == ("tiny, 32x48, batch 2", 2, 3)
+    assert [side["name"] for side in row["sides"]] == [
+        f"{way}, {dtype}" for dtype in cuda.DTYPES for way in ("plain", "fused")
+    ]
+    differences = cuda.compare_with_float64(network, "cpu")
+    means = [float(line.split(" | ")[1]) for line in differences]
+    assert 0 < means[0] < 1e-5 < means[2] < 0.1
+    cuda.write(tmp_path / "page.md", [row], differences)
+    page = (tmp_path / "page.md").read_text()
+    assert "## CUDA: Some GPU\n\n### The network on a GPU" in page
+    assert differences[0] in page
+    assert [*json.loads((tmp_path / "page.json").read_text())] == ["CUDA: Some GPU"]
+    assert report.processor_class() not in page

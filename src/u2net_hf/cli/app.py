@@ -20,6 +20,7 @@ from .options import ExportDtype
 from .predict import predict
 from .remove import remove
 from .segment import segment
+from .serve import serve
 
 app = typer.Typer(
     name="u2net-hf",
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 app.command()(remove)
 app.command()(segment)
+app.command()(serve)
 app.command()(predict)
 app.add_typer(push.app, name="push")
 

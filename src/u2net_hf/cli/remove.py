@@ -54,6 +54,14 @@ def remove(
     matting: Annotated[
         bool, typer.Option("--matting", help="Refine hair and soft edges, without a halo; some seconds a photo.")
     ] = False,
+    crop: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="MARGIN",
+            help="Cut the result to the object, with so much around it, as a share of its longer side: 0, 0.05 ...",
+        ),
+    ] = None,
     suffix: Annotated[Suffix, typer.Option("--format", help="Format if --output names no file.")] = Suffix.png,
     compress_level: Annotated[
         int,
@@ -100,6 +108,8 @@ def remove(
 
         u2net-hf remove photo.jpg --mask -o mask.png
 
+        u2net-hf remove photo.jpg --crop 0.05 --background white -o shop.jpg
+
         curl -s https://example.org/photo.jpg | u2net-hf remove - > cut-out.png
     """
     from ..images.files import allow_megapixels, open_background, show_only_photo_warnings
@@ -110,7 +120,7 @@ def remove(
     if max_megapixels is not None:
         allow_megapixels(max_megapixels)
     picture = None if background is None else open_background(background)
-    options = RenderOptions(mask=mask, background=picture, threshold=threshold, matting=matting)
+    options = RenderOptions(mask=mask, background=picture, threshold=threshold, matting=matting, crop=crop)
     load = partial(
         _load_engine, models or ["u2netp"], engine=engine, device=device, dtype=dtype, trust=trust_remote_code
     )

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import broadcast, gather_object, set_seed
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import get_scheduler
 
 from ..data.corpora import check_masks
 from ..utils.files import write_atomically
 from .arguments import TrainingArguments, TrainingError, TrainingStopped
+from .averaging import averaged_model
 from .checkpointing import (
     TrainingState,
     find_checkpoints,
@@ -103,9 +103,7 @@ class Training:
         )
         set_seed(arguments.seed, device_specific=True)  # dropout differs between processes
         model = self._prepare(model)
-        ema = None
-        if arguments.ema_decay is not None:
-            ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(arguments.ema_decay), use_buffers=True).eval()
+        ema = None if arguments.ema_decay is None else averaged_model(model, arguments.ema_decay)
         scheduler = get_scheduler(
             arguments.lr_scheduler_type, optimizer, arguments.num_warmup_steps, num_training_steps=self.last_step
         )

@@ -1,0 +1,1 @@
+"""The HTTP server: a photo is posted, its cut-out comes back."""
