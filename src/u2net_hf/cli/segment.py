@@ -175,16 +175,17 @@ def _segment_many(
     load: Callable[[], CellNetwork],
     overwrite: bool,
 ) -> None:
-    """Files to files, with a progress bar, and a count of what was done."""
+    """Files to files, this process's share of them, with a progress bar, and a count of what was done."""
     from tqdm import tqdm
 
     from ..segmentation.jobs import segment_images
     from ..utils.files import remove_abandoned
-    from ..utils.process import refuse_ranks
+    from ..utils.process import ProcessShare
 
-    refuse_ranks("segment")
+    share = ProcessShare.from_environment()
+    jobs = share.of(jobs)
     remove_abandoned({job.destination.parent for job in jobs})
-    with tqdm(total=len(jobs), unit="image", disable=None) as bar:
+    with tqdm(total=len(jobs), unit="image", disable=True if share.rank else None) as bar:
         results = segment_images(
             jobs,
             load(),
@@ -193,4 +194,4 @@ def _segment_many(
             overwrite=overwrite,
             progress=lambda page: bar.set_postfix_str(printable(page)),
         )
-        report(results, bar, jobs)
+        report(results, bar, jobs, share)

@@ -37,6 +37,8 @@ from .png import encode_png
 
 __all__ = [
     "READ_SUFFIXES",
+    "VIDEO_FORMATS",
+    "VIDEO_SUFFIXES",
     "WRITE_FORMATS",
     "ImageError",
     "PhotoWarning",
@@ -54,6 +56,7 @@ __all__ = [
     "open_reduced",
     "save_image",
     "show_only_photo_warnings",
+    "standard_mode",
     "to_rgb",
 ]
 
@@ -61,6 +64,11 @@ READ_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".psd"),
 )
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".wmv"),
+    *(".flv", ".ogv"),
+)
+VIDEO_FORMATS = {".webm": "webm", ".mov": "mov", ".mp4": "mp4"}  # those that are written
 WRITE_FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 # JPEG: no chroma subsampling, which would blur the colors along the cut.

@@ -19,6 +19,26 @@ _ABANDONED_AFTER = 3600.0  # seconds without a change; a file is written in one 
 _LOCK, _REPLACED = ".lock", "replaced"  # names in a temporary folder
 
 
+@contextlib.contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """A place for a file beside `path`, which takes that name once everything is written.
+
+    Missing folders are made. If anything is raised, or the process is killed, `path` is as it was.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 def write_atomically(path: str | Path, data: bytes | str) -> None:
     """Write a file beside its place and rename it, so that there is the old file or the new one, never half of one.
 
@@ -27,19 +47,12 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     Raises:
         OSError: If it cannot be written; what stood at `path` is still there, and nothing else is left behind.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
+    with new_file(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def remove_abandoned(folders: Iterable[str | Path]) -> None:
-    """Delete what [`write_atomically`] left in these folders when its process was killed more than an hour ago, and
+    """Delete what [`new_file`] left in these folders when its process was killed more than an hour ago, and
     what [`temporary_folder`] left there.
 
     Younger files may be those of a process at work. Folders that cannot be read are passed over.

@@ -1,1 +1,0 @@
-"""Corpora of photos to corpora of maps or labels, in this process or on many machines."""
