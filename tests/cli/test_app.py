@@ -155,38 +155,30 @@ def test_a_run_killed_half_way_leaves_whole_files_and_is_finished_by_the_next(
     assert sorted(path.name for path in out.iterdir()) == [f"{number:02}.png" for number in range(24)]
 
 
-@pytest.mark.slow
-def test_processes_share_a_folder(
-    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("verb", ["remove", "segment"])
+def test_processes_that_would_do_the_same_are_refused(
+    tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One process is long done, and has failed on a file, before the other begins: that must not stop the other."""
-    folder, out = tmp_path / "photos", tmp_path / "out"
-    for number in range(9):
-        photo(folder / f"{number}.png", (40, 30))
-    (folder / "4.png").write_text("not a picture")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    late = tmp_path / "late.py"
-    late.write_text(
-        "import os, pathlib, time\n"
-        f"finished = pathlib.Path({str(out / '8.png')!r})\n"
-        "while os.environ['RANK'] == '1' and not finished.exists():\n"
-        "    time.sleep(0.01)\n"
-        "time.sleep(0.5 * int(os.environ['RANK']))\n"
-        "from u2net_hf.cli.app import main\n"
-        "main()\n"
-    )
-    arguments = ["remove", str(folder), "-o", str(out), "-m", str(model_dir)]
-    done = subprocess.run([*launcher, str(late), *arguments], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "process 1 of 2: 4 done, 0 skipped, 1 failed" in done.stdout
-    assert "process 2 of 2: 4 done, 0 skipped, 0 failed" in done.stdout
-    assert done.stderr.count("4.png: is not an image") == 1
-    assert sorted(path.stem for path in out.iterdir()) == list("01235678")
+    photo(tmp_path / "photos" / "a.png")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank, said in enumerate(("4 skipped, 1 failed", "4 skipped, 0 failed")):
-        monkeypatch.setenv("RANK", str(rank))
-        assert run(*arguments) == 1 - rank
-        assert f"process {rank + 1} of 2: 0 done, {said}" in capsys.readouterr().out
+    assert run(verb, tmp_path / "photos", "-o", tmp_path / "out") == 1
+    assert f"{verb} is one process (WORLD_SIZE is set)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_makes_a_data_set(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "b.png").write_text("not a picture")
+    arguments = ("predict", tmp_path / "photos", tmp_path / "maps", "-m", model_dir, "--shard-size", 1)
+    assert run(*arguments) == 0
+    assert capsys.readouterr().out.strip() == "1 done, 1 failed"
+    assert len(list((tmp_path / "maps" / "data").glob("*.parquet"))) == 2
+    assert run(*arguments) == 0
+    assert capsys.readouterr().out.strip() == "0 done, 0 failed, 2 parquet files were there"
+    assert run(*arguments, "--bits", 16) == 1
+    assert "was made with bits 8, not 16" in capsys.readouterr().err
+    assert run(*arguments, "--push-to-hub", "me/maps") == 1
+    assert "needs --license" in capsys.readouterr().err
 
 
 def test_standard_input_to_standard_output(model_dir: Path, tmp_path: Path) -> None:

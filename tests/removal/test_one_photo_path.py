@@ -171,7 +171,9 @@ def by_command(
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-@pytest.mark.parametrize("options", [{}, {"background": "#ff8800"}, {"mask": True}, {"matting": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"background": "#ff8800"}, {"mask": True, "crop": 0.1}, {"matting": True}], ids=str
+)
 def test_all_ways_give_the_same_pixels(
     way: Way,
     options: dict,

@@ -102,6 +102,37 @@ class TestRender:
         with pytest.raises(ValueError, match="threshold must lie between 0 and 1"):
             RenderOptions(threshold=threshold)
 
+    @pytest.mark.parametrize(
+        ("margin", "box"), [(0, (3, 2, 7, 4)), (0.5, (1, 0, 9, 6)), (1, (0, 0, 10, 8)), (1e9, (0, 0, 10, 8))]
+    )
+    @pytest.mark.parametrize("options", [{}, {"mask": True}, {"background": "white"}, {"threshold": 0.5}], ids=str)
+    def test_crop(self, options: dict[str, Any], margin: float, box: tuple[int, int, int, int]) -> None:
+        """An object of 4 x 2 pixels at (3, 2), in haze, which is none."""
+        soft_map = np.full((8, 10), 0.09, np.float32)
+        soft_map[2:4, 3:7] = 0.9
+        photo = noise(10, 8)
+        photo.info["exif"] = b"kept"
+        whole = render(photo, soft_map, RenderOptions(**options))
+        result = render(photo, soft_map, RenderOptions(crop=margin, **options))
+        assert np.array_equal(np.asarray(result), np.asarray(whole.crop(box)))
+        assert result.info == whole.info
+
+    def test_crop_leaves_out_what_was_transparent(self) -> None:
+        photo = noise(10, 8)
+        photo.putalpha(Image.fromarray(np.uint8([[0] * 5 + [255] * 5] * 8)))
+        for options in ({}, {"background": "white"}):
+            result = render(photo, np.ones((8, 10), np.float32), RenderOptions(crop=0, **options))
+            assert result.size == (5, 8)
+
+    def test_crop_without_an_object(self) -> None:
+        result = render(noise(10, 8), np.zeros((4, 4), np.float32), RenderOptions(crop=0))
+        assert result.size == (10, 8)
+
+    @pytest.mark.parametrize("crop", [-0.1, float("nan"), float("inf")])
+    def test_bad_crop(self, crop: float) -> None:
+        with pytest.raises(ValueError, match="crop must be 0 or more"):
+            RenderOptions(crop=crop)
+
     def test_mask_has_no_background(self) -> None:
         with pytest.raises(ValueError, match="a mask has no background"):
             RenderOptions(mask=True, background="white")

@@ -173,6 +173,11 @@ def test_a_killed_run_leaves_what_there_was(clip: Path, tmp_path: Path, name: st
         assert {path: path.read_bytes() for path in [destination, *destination.glob("*")] if path.is_file()} == kept
 
 
+def test_nothing_is_cropped(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be cropped"):
+        remove_from_video(clip, tmp_path / "out.webm", LeftHalfEngine(), options=RenderOptions(crop=0.1))
+
+
 def test_other_files_are_never_replaced(clip: Path, tmp_path: Path) -> None:
     """The folder of the video itself, for example."""
     with pytest.raises(ImageError, match=r"holds other files than frames \(clip.mp4\); name another folder"):

@@ -96,6 +96,8 @@ def opacity(answer: Answer) -> int:
         (PHOTO, "mask=maybe", 422, "mask: Input should be a valid boolean"),
         (PHOTO, "threshold=2", 422, "threshold: Input should be less than or equal to 1"),
         (PHOTO, "threshold=nan", 422, "threshold"),
+        (PHOTO, "crop=-1", 422, "crop: Input should be greater than or equal to 0"),
+        (PHOTO, "crop=inf", 422, "crop: Input should be a finite number"),
         (PHOTO, "format=gif", 422, "format: Input should be 'png', 'webp' or 'jpg'"),
         (PHOTO, "url=http://127.0.0.1/x.png", 422, "url: Extra inputs are not permitted"),
         (PHOTO, "model=u2net", 422, "model: must be one of flat, got 'u2net'"),

@@ -63,9 +63,9 @@ def test_pictures_of_all_kinds(served: Served, folder: Path, photos: Path, tmp_p
     [
         {"mask": "true", "threshold": "0.5"},
         {"background": "#ff8800", "format": "jpg"},
-        {"mask": "true", "format": "webp"},
+        {"mask": "true", "crop": "0.2", "format": "webp"},
         {"format": "webp"},
-        {"matting": "true", "threshold": "0.4"},
+        {"matting": "true", "threshold": "0.4", "crop": "0"},
     ],
     ids=str,
 )

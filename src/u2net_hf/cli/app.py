@@ -17,6 +17,7 @@ from .._version import __version__
 from ..utils.console import EITHER_SPELLING, printable, reported_errors
 from . import push
 from .options import ExportDtype
+from .predict import predict
 from .remove import remove
 from .segment import segment
 from .serve import serve
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(remove)
 app.command()(segment)
 app.command()(serve)
+app.command()(predict)
 app.add_typer(push.app, name="push")
 
 # Verbs that can be launched on many processes too: `accelerate launch -m u2net_hf.cli.train_sod`.

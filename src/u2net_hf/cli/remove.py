@@ -55,6 +55,14 @@ def remove(
     matting: Annotated[
         bool, typer.Option("--matting", help="Refine hair and soft edges, without a halo; some seconds a photo.")
     ] = False,
+    crop: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="MARGIN",
+            help="Cut the result to the object, with so much around it, as a share of its longer side: 0, 0.05 ...",
+        ),
+    ] = None,
     suffix: Annotated[Suffix, typer.Option("--format", help="Format if --output names no file.")] = Suffix.png,
     compress_level: Annotated[
         int,
@@ -94,7 +102,7 @@ def remove(
     Videos become WebM or MOV with transparency, or with `--background` MP4 too, with their sound; or, if `--output`
     is a folder, frames.
 
-    Many processes, on one machine or several, share the images if `torchrun` or `accelerate launch` starts them.
+    Many processes and machines share the photos of `u2net-hf predict`, which makes a data set of its results.
 
     **Examples**
 
@@ -108,11 +116,11 @@ def remove(
 
         u2net-hf remove photo.jpg --mask -o mask.png
 
-        u2net-hf remove clip.mp4 -o clip.webm --smoothing 0.8
+        u2net-hf remove photo.jpg --crop 0.05 --background white -o shop.jpg
+
+        u2net-hf remove clip.mp4 -o clip.webm --smoothing 0.7
 
         curl -s https://example.org/photo.jpg | u2net-hf remove - > cut-out.png
-
-        torchrun --nproc-per-node 4 -m u2net_hf remove photos/ -o cut-outs/
     """
     from ..images.files import allow_megapixels, open_background, show_only_photo_warnings
     from ..images.outputs import plan_outputs
@@ -122,7 +130,7 @@ def remove(
     if max_megapixels is not None:
         allow_megapixels(max_megapixels)
     picture = None if background is None else open_background(background)
-    options = RenderOptions(mask=mask, background=picture, threshold=threshold, matting=matting)
+    options = RenderOptions(mask=mask, background=picture, threshold=threshold, matting=matting, crop=crop)
     load = partial(
         _load_engine, models or ["u2netp"], engine=engine, device=device, dtype=dtype, trust=trust_remote_code
     )
@@ -181,20 +189,19 @@ def _remove_many(
     batch_size: int,
     overwrite: bool,
 ) -> None:
-    """Files to files, this process's share of them, with a progress bar, and a count of what was done."""
+    """Files to files, with a progress bar, and a count of what was done."""
     from tqdm import tqdm
 
     from ..removal.removal import remove_backgrounds
     from ..utils.files import remove_abandoned
-    from ..utils.process import ProcessShare, set_passive_wait_policy
+    from ..utils.process import refuse_ranks, set_passive_wait_policy
 
-    share = ProcessShare.from_environment()
-    jobs = share.of(jobs)
+    refuse_ranks("remove")
     if len(jobs) > 1:  # one photo's network has the cores for itself, and waits faster awake
         set_passive_wait_policy()
     remove_abandoned({job.destination.parent for job in jobs})
     results = remove_backgrounds(
         jobs, load(), options=options, compress_level=compress_level, batch_size=batch_size, overwrite=overwrite
     )
-    with tqdm(total=len(jobs), unit="image", disable=True if share.rank else None) as progress:
-        report(results, progress, jobs, share)
+    with tqdm(total=len(jobs), unit="image", disable=None) as progress:
+        report(results, progress, jobs)

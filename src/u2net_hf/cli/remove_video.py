@@ -43,22 +43,20 @@ def remove_videos(
 
     from ..images.outputs import Result
     from ..utils.files import remove_abandoned
-    from ..utils.process import ProcessShare
 
     try:
         from ..removal.video import remove_from_video
     except ModuleNotFoundError as error:
         raise RuntimeError("videos need another package: pip install 'u2net-hf[video]'") from error
 
-    share = ProcessShare.from_environment()
-    jobs = share.of(_plan(inputs, output, "mask" if options.mask else "cut-out"))
+    jobs = _plan(inputs, output, "mask" if options.mask else "cut-out")
     remove_abandoned({job.destination.parent for job in jobs})
     engine = load()
 
     def run(job: Job) -> Result:
         if job.destination.exists() and not overwrite:
             return Result(job, "skipped")
-        with tqdm(unit="frame", disable=True if share.rank else None) as bar:
+        with tqdm(unit="frame", disable=None) as bar:
 
             def progress(_: int, count: int) -> None:
                 bar.total = count or None
@@ -81,7 +79,7 @@ def remove_videos(
         return Result(job, "done")
 
     results: Iterator[Result] = map(run, jobs)
-    report(results, tqdm(disable=True), jobs, share)
+    report(results, tqdm(disable=True), jobs)
 
 
 def _plan(inputs: Sequence[str], output: str | None, tag: str) -> list[Job]:

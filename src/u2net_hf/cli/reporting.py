@@ -12,17 +12,15 @@ from ..utils.console import printable
 
 if TYPE_CHECKING:
     from ..images.outputs import Job, Result
-    from ..utils.process import ProcessShare
 
 
-def report(results: Iterable[Result], progress: Any, jobs: Sequence[Job], share: ProcessShare) -> None:
+def report(results: Iterable[Result], progress: Any, jobs: Sequence[Job]) -> None:
     """Work through results, and say what became of them.
 
     Args:
         results: One per job.
         progress: A bar of tqdm, moved by one for each.
-        jobs: Those of this process.
-        share: Which part of the work that is.
+        jobs: What was to be done.
 
     Raises:
         typer.Exit: With status 1, if one failed.
@@ -34,13 +32,11 @@ def report(results: Iterable[Result], progress: Any, jobs: Sequence[Job], share:
             progress.write(f"Error: {printable(result.error)}", file=sys.stderr)
         progress.update()
     progress.close()
-    if share.count > 1 or len(jobs) > 1:
-        who = f"process {share.rank + 1} of {share.count}: " if share.count > 1 else ""
-        typer.echo(who + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    if len(jobs) > 1:
+        typer.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
     elif counts["done"]:
         typer.echo(printable(jobs[0].destination))
     elif counts["skipped"]:
         typer.echo(f"{printable(jobs[0].destination)} exists already; --overwrite does it again")
-    share.wait_for_the_others()
     if counts["failed"]:
         raise typer.Exit(1)

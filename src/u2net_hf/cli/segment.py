@@ -175,17 +175,16 @@ def _segment_many(
     load: Callable[[], CellNetwork],
     overwrite: bool,
 ) -> None:
-    """Files to files, this process's share of them, with a progress bar, and a count of what was done."""
+    """Files to files, with a progress bar, and a count of what was done."""
     from tqdm import tqdm
 
     from ..segmentation.jobs import segment_images
     from ..utils.files import remove_abandoned
-    from ..utils.process import ProcessShare
+    from ..utils.process import refuse_ranks
 
-    share = ProcessShare.from_environment()
-    jobs = share.of(jobs)
+    refuse_ranks("segment")
     remove_abandoned({job.destination.parent for job in jobs})
-    with tqdm(total=len(jobs), unit="image", disable=True if share.rank else None) as bar:
+    with tqdm(total=len(jobs), unit="image", disable=None) as bar:
         results = segment_images(
             jobs,
             load(),
@@ -194,4 +193,4 @@ def _segment_many(
             overwrite=overwrite,
             progress=lambda page: bar.set_postfix_str(printable(page)),
         )
-        report(results, bar, jobs, share)
+        report(results, bar, jobs)

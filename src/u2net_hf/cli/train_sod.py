@@ -20,6 +20,14 @@ IS-Net for fine structure, at 1024x1024 with the supervision of its paper: first
     u2net-hf train-sod --dataset_name DIS5K --config isnet --gt_encoder gt-encoder --output_dir isnet \\
         --per_device_train_batch_size 8 ...
 
+A student of stronger networks, from their soft maps of photos without masks; and fine-tuning on cats that stays near
+the published network on other photos:
+
+    u2net-hf predict photos/ maps/ -m u2net -m isnet --image
+    u2net-hf train-sod --dataset_name maps --mask_column map --model_name_or_path u2netp ...
+    u2net-hf train-sod --dataset_name cats --model_name_or_path u2netp --regularize_with u2netp \\
+        --general_dataset photos ...
+
 One GPU; four GPUs; two nodes of eight (on each node, with its rank); two processes on the CPU:
 
     accelerate launch --mixed_precision bf16 -m u2net_hf.cli.train_sod ... --channels_last
@@ -32,7 +40,7 @@ With --resume_from_checkpoint latest the same line starts a training, and goes o
 SIGTERM and Ctrl-C save the state and exit with status 143; errors exit with 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any, Literal
@@ -42,7 +50,9 @@ from accelerate.utils import set_seed
 from transformers import AutoImageProcessor
 
 from ..data.corpora import load_corpus
+from ..data.photos import load_photo_table
 from ..data.recipes import authors_recipe, strong_recipe
+from ..engines.torch_engine import usable_device
 from ..models.families import FAMILIES
 from ..training.arguments import TrainingArguments, option, run_script
 from ..training.loader import MakeSaliencySample, Share, make_loader
@@ -54,6 +64,8 @@ from ..training.mask_encoder import (
     MasksAsImages,
     load_mask_encoder,
 )
+from ..training.mixture import Mixture
+from ..training.regularization import GeneralPhotos, MakeMarkedSample, SelfDistillation
 from ..training.validation import ClassValidation, SaliencyValidation
 from ..weights.convert import restore_batch_norm
 from ..weights.loading import load_pretrained, load_whole_model
@@ -78,6 +90,40 @@ BATCH_NORM_BATCHES = 8
 class Arguments(TrainingArguments):
     """The recipe of the paper and the released code: Adam, a constant rate of 1e-3, batches of 12."""
 
+    # Given twice or with several names, there are several corpora.
+    dataset_name: list[str] = field(  # type: ignore[assignment]
+        metadata={
+            "help": "Corpus: a folder, a .parquet file or a data set on the Hub. Several are mixed.",
+            "action": "extend",
+        }
+    )
+    dataset_weight: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "How often samples of each corpus are drawn. Default: as their sizes are.",
+            "action": "extend",
+        },
+    )
+    mask_column: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "The column of soft maps to learn from, as `u2net-hf predict` writes them (map), for all corpora "
+            "or one for each; auto for masks as usual.",
+            "action": "extend",
+        },
+    )
+    validation_mask_column: str | None = option(
+        None,
+        "The column of soft maps to validate on, object above half. Default: as of the first corpus, if it is it.",
+    )
+    regularize_with: str | None = option(
+        None,
+        "Keep the network near this one's maps (usually that of --model_name_or_path) on the photos of "
+        "--general_dataset: it forgets less.",
+    )
+    general_dataset: str | None = option(None, "Photos for --regularize_with; they need no masks.")
+    general_split: str | None = option(None, "Their split, if there are several.")
+    general_weight: float = option(1.0, "How often those are drawn, for each sample of the corpora.")
     config: Literal["u2net", "u2netp", "isnet", "isnet_small"] = option(
         "u2net", "Network from scratch: U²-Net, the small U²-Net†, IS-Net, or IS-Net with the stages of U²-Net†."
     )
@@ -128,22 +174,31 @@ class Arguments(TrainingArguments):
             raise ValueError(
                 "--object_values are for one object, --num_labels for masks of classes: give one of them."
             )
+        if (self.regularize_with is None) != (self.general_dataset is None):
+            raise ValueError("--regularize_with and --general_dataset belong together: give both.")
+        if self.regularize_with and (self.gt_encoder or self.num_labels or self.streaming):
+            raise ValueError("--regularize_with goes without --gt_encoder, --num_labels and --streaming.")
+        if self.dataset_weight and len(self.dataset_name) == 1:
+            raise ValueError("--dataset_weight mixes several corpora: --dataset_name names one corpus.")
+        if self.streaming and len(self.dataset_name) > 1:
+            raise ValueError("--streaming takes one corpus: --dataset_name names several.")
 
 
 def main(arguments: Arguments) -> None:
     """Load the corpora and the network, and train."""
     set_seed(arguments.seed)
-    masks: dict[str, Any] = {"object_values": arguments.object_values, "class_labels": bool(arguments.num_labels)}
-    corpus = load_corpus(arguments.dataset_name, arguments.train_split, arguments.streaming, **masks)
-    validation_name = arguments.validation_dataset_name or arguments.dataset_name
-    validation_corpus: Any = load_corpus(validation_name, arguments.validation_split, **masks)
+    corpus, validation_corpus = load_corpora(arguments)
 
     image_processor = load_image_processor(arguments)
     arguments.resolution = image_processor.size["height"]
     recipe = RECIPES[arguments.recipe](arguments.resolution)
     make_sample: Any = MakeSaliencySample(image_processor, recipe, arguments.seed)
     model: Any = load_network(arguments, corpus, make_sample)
-    supervision = None
+    supervision: Any = None
+    if arguments.regularize_with:
+        corpus, make_sample = with_general_photos(corpus, arguments), MakeMarkedSample(make_sample)
+        start: Any = load_whole_model(MODEL, resolve(arguments.regularize_with))
+        supervision = SelfDistillation(model, start)
     if arguments.gt_encoder == TRAIN:
         model, make_sample = MaskEncoder(model.config), MakeMaskSample(make_sample)
         image_processor = PROCESSOR(size=dict(image_processor.size), **MASK_INPUT)
@@ -163,6 +218,38 @@ def main(arguments: Arguments) -> None:
         validation_corpus, image_processor, arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
     )
     Training(arguments, model, image_processor, optimizer, corpus, make_sample, validation, supervision).run()
+
+
+def load_corpora(arguments: Arguments) -> tuple[Any, Any]:
+    """What to train on, and what to validate on."""
+    masks: dict[str, Any] = {"object_values": arguments.object_values, "class_labels": bool(arguments.num_labels)}
+    names, columns = arguments.dataset_name, arguments.mask_column or ["auto"]
+    if len(columns) not in (1, len(names)):
+        raise ValueError(f"--mask_column names {len(columns)} columns for {len(names)} corpora: one, or one for each.")
+    columns = columns * (len(names) if len(columns) == 1 else 1)
+    chosen = [None if column == "auto" else column for column in columns]
+
+    def load(name: str, split: str, column: str | None, streaming: bool = False) -> Any:
+        return load_corpus(name, split, streaming, mask_column=column, **masks)
+
+    parts = [
+        load(name, arguments.train_split, column, arguments.streaming)
+        for name, column in zip(names, chosen, strict=True)
+    ]
+    other = arguments.validation_dataset_name
+    column = arguments.validation_mask_column or (None if other else chosen[0])
+    validation = load(other or names[0], arguments.validation_split, column)
+    if len(parts) == 1:
+        return parts[0], validation
+    return Mixture(parts, arguments.dataset_weight or [len(part) for part in parts]), validation
+
+
+def with_general_photos(corpus: Any, arguments: Arguments) -> Mixture:
+    """The corpora, and the photos on which the network is kept near its start."""
+    photos = GeneralPhotos(load_photo_table(arguments.general_dataset or "", arguments.general_split))
+    mixture = corpus if isinstance(corpus, Mixture) else Mixture([corpus], [1.0])
+    weight = arguments.general_weight * sum(mixture.weights)
+    return Mixture([*mixture.corpora, photos], [*mixture.weights, weight])
 
 
 def load_image_processor(arguments: Arguments) -> Any:
@@ -197,7 +284,7 @@ def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySam
     # Published weights have them folded into the convolutions: measure what training needs on the training images.
     share = Share(first=0, last=BATCH_NORM_BATCHES, batch_size=arguments.per_device_train_batch_size)
     loader = make_loader(corpus, make_sample, share, arguments.seed)
-    return restore_batch_norm(model, islice(loader, BATCH_NORM_BATCHES))
+    return restore_batch_norm(model.to(usable_device(None)), islice(loader, BATCH_NORM_BATCHES))
 
 
 def run() -> None:

@@ -17,9 +17,9 @@ from PIL import Image
 
 from ..images.files import to_rgb
 from ..utils.console import printable
-from .pairing import INSTANCE_FOLDERS, MASK_FOLDERS, SPLITS, LeftOut, find_folders, find_usable, pair_files
-from .pixels import as_labels, as_mask, parse_object_values
-from .sources import as_stream, check_inside, is_source, load_source, split_names, take_part
+from .pairing import INSTANCE_FOLDERS, MASK_FOLDERS, LeftOut, find_folders, find_usable, pair_files
+from .pixels import as_labels, as_mask, as_soft_mask, parse_object_values
+from .sources import as_stream, check_inside, choose_split, is_source, load_source, split_names, take_part
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +35,11 @@ class CorpusImage(datasets.Image):
 
     Args:
         object_values: Which values of a mask are object, where the rule of `sod_metrics/masks.py` cannot tell.
+        soft: Whether a mask is a soft map, whose gray levels are degrees of certainty.
     """
 
     object_values: tuple[str, ...] | None = None
+    soft: bool = False
 
     def decode_example(self, value: dict[str, Any], token_per_repo_id: dict[str, Any] | None = None) -> Image.Image:
         """Decode one picture.
@@ -53,18 +55,25 @@ class CorpusImage(datasets.Image):
         except Exception as error:  # Pillow's decoders raise whatever damaged data makes them raise
             raise ValueError(f"Cannot decode the picture {name}: {error}") from error
         try:
+            if self.soft:
+                return as_soft_mask(picture)
             return as_labels(picture) if self.mode == "I" else as_mask(picture, self.object_values)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
 
-def corpus_features(object_values: Sequence[str] | None = None, class_labels: bool = False) -> Features:
-    """The columns of a corpus, and how its masks are read; arguments as for [`load_corpus`]."""
+def corpus_features(
+    object_values: Sequence[str] | None = None, class_labels: bool = False, soft: bool = False
+) -> Features:
+    """The columns of a corpus, and how its masks are read; arguments as for [`load_corpus`] and [`CorpusImage`]."""
+    if soft and (object_values or class_labels):
+        raise ValueError("a column of soft maps has neither object_values nor class labels")
     if object_values:
         if class_labels:
             raise ValueError("object_values are for two classes; with class labels all values are classes")
         parse_object_values(object_values)
-    masks = CorpusImage(mode="I" if class_labels else "L", object_values=tuple(object_values or ()) or None)
+    values = tuple(object_values or ()) or None
+    masks = CorpusImage(mode="I" if class_labels else "L", object_values=values, soft=soft)
     return Features({"image": CorpusImage(mode="RGB"), "mask": masks, "name": Value("string")})
 
 
@@ -78,6 +87,7 @@ def load_corpus(
     object_values: Sequence[str] | None = None,
     class_labels: bool = False,
     label_maps: bool = False,
+    mask_column: str | None = None,
 ) -> Dataset | IterableDataset:
     """Load images with masks.
 
@@ -103,6 +113,8 @@ def load_corpus(
         class_labels: Whether masks hold classes, as gray values or as indices of a palette, instead of an object.
         label_maps: Whether masks number their objects: they are read as classes are, and a folder of `instances` is
             taken before one of `masks`.
+        mask_column: The column that holds soft maps, as `u2net-hf predict` writes them, instead of masks. They are
+            kept soft: of 8 bits (mode L), or of 16 (mode F, from 0 to 255).
 
     Returns:
         A dataset with the columns `image` (`PIL.Image`, RGB), `mask` (`PIL.Image`, L, 0 = background, 255 = object,
@@ -113,13 +125,15 @@ def load_corpus(
         FileNotFoundError: If there is no such folder, file or data set.
         ValueError: If it holds no pairs, has no such split, the split must be named, or it names files outside itself.
     """
-    features = corpus_features(object_values, class_labels or label_maps)
+    features = corpus_features(object_values, class_labels or label_maps, soft=mask_column is not None)
     folders = _pair_folders(spec, INSTANCE_FOLDERS if label_maps else MASK_FOLDERS)
+    if folders and mask_column is not None:
+        raise ValueError(f"{spec} is a folder of images and masks: it has no column {mask_column!r}.")
     if not folders:
-        name, part = _choose_split(spec, split_names(spec), split)
-        source = load_source(spec, name, part, streaming, features)
+        name, part = choose_split(spec, split_names(spec), split)
+        source = load_source(spec, name, part, streaming, features, mask_column)
         return source if isinstance(source, IterableDataset) else _without_unusable(source, spec)
-    name, part = _choose_split(spec, list(folders), split)
+    name, part = choose_split(spec, list(folders), split)
     corpus = take_part(_load_folders(spec, *folders[name], features), part)
     return as_stream(corpus) if streaming else corpus
 
@@ -153,18 +167,6 @@ def _load_folders(spec: str | os.PathLike, images: Path, masks: Path, features: 
         "name": [pair.name for pair in usable],
     }
     return Dataset.from_dict(columns, features=features)
-
-
-def _choose_split(spec: str | os.PathLike, names: list[str], split: str | None) -> tuple[str, str]:
-    """The name that the corpus has for a split, and the part of it that is wanted, such as "[:80%]"."""
-    wanted, bracket, part = (split or "").partition("[")
-    if not wanted and len(names) == 1:
-        return names[0], bracket + part
-    for name in names:
-        if SPLITS.get(name.lower(), name) == SPLITS.get(wanted.lower(), wanted):
-            return name, bracket + part
-    problem = f"has no split {wanted!r}" if wanted else "has several splits, and one must be named"
-    raise ValueError(f"{spec} {problem}: there is {', '.join(names)}.")
 
 
 def _without_unusable(corpus: Dataset, spec: str | os.PathLike) -> Dataset:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ..sod_metrics.masks import OBJECT_ABOVE, interpret_mask, parse_object_values, read_values
 
-__all__ = ["OBJECT_ABOVE", "as_labels", "as_mask", "parse_object_values"]
+__all__ = ["OBJECT_ABOVE", "as_labels", "as_mask", "as_soft_mask", "parse_object_values"]
 
 
 def as_mask(picture: Image.Image, object_values: Sequence[str] | None = None) -> Image.Image:
@@ -24,6 +24,19 @@ def as_mask(picture: Image.Image, object_values: Sequence[str] | None = None) ->
         ValueError: If nothing tells which values are object; the message lists those that were found.
     """
     return Image.fromarray(interpret_mask(picture, object_values))
+
+
+def as_soft_mask(picture: Image.Image) -> Image.Image:
+    """Keep a soft map as it is, of 8 bits (mode L), or make it one of mode F from 0 to 255, of 16.
+
+    Raises:
+        ValueError: If it is not a gray picture.
+    """
+    if picture.mode.startswith("I"):
+        return Image.fromarray(np.asarray(picture, np.float32) / 257)
+    if picture.mode != "L":
+        raise ValueError(f"a soft map is a gray picture of 8 or 16 bits, this one is of mode {picture.mode}")
+    return picture
 
 
 def as_labels(picture: Image.Image) -> Image.Image:

@@ -39,10 +39,31 @@ def split_names(spec: str | os.PathLike) -> list[str]:
     return _with_datasets(datasets.get_dataset_split_names, spec)
 
 
+def choose_split(spec: str | os.PathLike, names: list[str], split: str | None) -> tuple[str, str]:
+    """The name that the corpus has for a split, and the part of it that is wanted, such as "[:80%]".
+
+    Raises:
+        ValueError: If it has no such split, or the split must be named.
+    """
+    wanted, bracket, part = (split or "").partition("[")
+    if not wanted and len(names) == 1:
+        return names[0], bracket + part
+    for name in names:
+        if SPLITS.get(name.lower(), name) == SPLITS.get(wanted.lower(), wanted):
+            return name, bracket + part
+    problem = f"has no split {wanted!r}" if wanted else "has several splits, and one must be named"
+    raise ValueError(f"{spec} {problem}: there is {', '.join(names)}.")
+
+
 def load_source(
-    spec: str | os.PathLike, split: str, part: str, streaming: bool, features: Features
+    spec: str | os.PathLike,
+    split: str,
+    part: str,
+    streaming: bool,
+    features: Features,
+    mask_column: str | None = None,
 ) -> Dataset | IterableDataset:
-    """Load a split, or a part of it such as "[:80%]", with our columns.
+    """Load a split, or a part of it such as "[:80%]", with our columns; the column of masks can be named.
 
     Raises:
         ValueError: If columns are missing, or a part is to be streamed.
@@ -54,11 +75,22 @@ def load_source(
         corpus = take_part(Dataset.load_from_disk(str(saved[split])), part)
     else:
         corpus = _with_datasets(datasets.load_dataset, spec, split=split + part, streaming=streaming)
-    columns = _find_columns(corpus.features, spec)
+    columns = find_columns(corpus.features, spec, mask_column)
     if isinstance(corpus, IterableDataset):
         return _stream_with_our_columns(corpus, *columns, features)
     corpus = _with_our_columns(corpus, *columns, features)
     return as_stream(corpus) if streaming else corpus
+
+
+def open_saved(spec: str | os.PathLike, split: str) -> Dataset | None:
+    """A split of what `save_to_disk` wrote; None if the spec is none of that."""
+    saved = _saved_splits(Path(spec).expanduser())
+    return Dataset.load_from_disk(str(saved[split])) if saved else None
+
+
+def open_builder(spec: str | os.PathLike) -> Any:
+    """What the `datasets` library reads a source with, before it is read; the errors are those of [`split_names`]."""
+    return _with_datasets(datasets.load_dataset_builder, spec)
 
 
 def take_part(corpus: Dataset, part: str) -> Dataset:
@@ -201,18 +233,48 @@ def _read(path: Path, function: Callable[..., Any], *arguments: Any, **options: 
         raise ValueError(f"{path} cannot be read as a data set: {type(cause).__name__}: {cause}") from error
 
 
-def _find_columns(features: Features, spec: str | os.PathLike) -> tuple[str, str, str | None]:
-    """Which of the columns are the image, the mask and, if there is one, the name ("mask.png" is a mask too)."""
-    pictures = {name.split(".")[0]: name for name, feature in features.items() if _holds_pictures(feature)}
-    image = next((pictures[name] for name in IMAGE_COLUMNS if name in pictures), None)
-    mask = next((pictures[name] for name in MASK_COLUMNS if name in pictures), None)
+def find_columns(
+    features: Features, spec: str | os.PathLike, mask_column: str | None = None
+) -> tuple[str, str, str | None]:
+    """Which of the columns are the image, the mask and, if there is one, the name ("mask.png" is a mask too).
+
+    Raises:
+        ValueError: If there is no image or no mask, or no such mask.
+    """
+    masks = MASK_COLUMNS if mask_column is None else (mask_column,)
+    image, mask = (_find_pictures(features, names) for names in (IMAGE_COLUMNS, masks))
     if image is None or mask is None:
-        raise ValueError(
-            f"{spec} needs a column of images ({', '.join(IMAGE_COLUMNS)}) and one of masks "
-            f"({', '.join(MASK_COLUMNS)}); its columns are {', '.join(features)}, with pictures in "
-            f"{', '.join(pictures.values()) or 'none of them'}."
-        )
-    return image, mask, next((name for name in NAME_COLUMNS if features.get(name) == Value("string")), None)
+        needed = f"images ({', '.join(IMAGE_COLUMNS)}) and one of masks ({', '.join(masks)})"
+        raise ValueError(f"{spec} needs a column of {needed}; {_describe_columns(features)}")
+    return image, mask, find_names(features)
+
+
+def find_image_column(features: Features, spec: str | os.PathLike) -> str:
+    """Which of the columns are the photos.
+
+    Raises:
+        ValueError: If none is.
+    """
+    names = (*IMAGE_COLUMNS, "png")  # which is the mask beside a jpg
+    image = _find_pictures(features, names)
+    if image is None:
+        raise ValueError(f"{spec} needs a column of images ({', '.join(names)}); {_describe_columns(features)}")
+    return image
+
+
+def find_names(features: Features) -> str | None:
+    """Which of the columns are the names, if one is."""
+    return next((name for name in NAME_COLUMNS if features.get(name) == Value("string")), None)
+
+
+def _find_pictures(features: Features, names: tuple[str, ...]) -> str | None:
+    pictures = {name.split(".")[0]: name for name, feature in features.items() if _holds_pictures(feature)}
+    return next((pictures[name] for name in names if name in pictures), None)
+
+
+def _describe_columns(features: Features) -> str:
+    pictures = [name for name, feature in features.items() if _holds_pictures(feature)]
+    return f"its columns are {', '.join(features)}, with pictures in {', '.join(pictures) or 'none of them'}."
 
 
 def _holds_pictures(feature: Any) -> bool:
@@ -237,9 +299,9 @@ def _with_our_columns(corpus: Dataset, image: str, mask: str, name: str | None, 
     if name:
         return corpus
     paths = [path.as_py() for chunk in corpus.data.column("image").chunks for path in chunk.field("path")]
-    names = [_stem(path, index) for index, path in enumerate(paths)]
+    names = [stem_of(path, index) for index, path in enumerate(paths)]
     if len(set(names)) < len(names):
-        names = [_stem(None, index) for index in range(len(names))]
+        names = [stem_of(None, index) for index in range(len(names))]
     return corpus.add_column("name", names)
 
 
@@ -259,9 +321,10 @@ def _our_row(row: dict[str, Any], index: int, image: str, mask: str, name: str |
     return {
         "image": row[image],
         "mask": row[mask],
-        "name": row[name] if name else _stem(row[image]["path"], index),
+        "name": row[name] if name else stem_of(row[image]["path"], index),
     }
 
 
-def _stem(path: str | None, index: int) -> str:
+def stem_of(path: str | None, index: int) -> str:
+    """The name of a picture that has none: its file's without suffix, or the number of its row."""
     return os.path.splitext(os.path.basename(path))[0] if path else f"{index:06d}"

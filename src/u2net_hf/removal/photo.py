@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..images.files import open_image, open_reduced
-from ..models.u2net.render_u2net import RenderOptions, render, render_mask
+from ..models.u2net.render_u2net import RenderOptions, crop_to_object, render, render_mask
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine
@@ -51,7 +51,8 @@ def read_photo(source: str | Path | BinaryIO, engine: Engine, options: RenderOpt
 def finish_photo(photo: Photo, soft_map: np.ndarray, options: RenderOptions) -> Image.Image:
     """Make what the options say of a photo and its soft map; the photo's pixels may become the result."""
     if photo.pixels is None:
-        return render_mask(soft_map, photo.size, options.threshold)
+        mask = render_mask(soft_map, photo.size, options.threshold)
+        return mask if options.crop is None else crop_to_object(mask, mask, options.crop)
     return render(photo.pixels, soft_map, options, in_place=True)
 
 

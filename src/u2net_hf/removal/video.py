@@ -21,8 +21,8 @@ from ..images.video_writer import VideoWriter, check_video_format
 from ..models.u2net.render_u2net import RenderOptions
 from ..utils.files import new_file, new_folder
 from ..utils.process import usable_cores
+from .overlap import MAX_WORKERS, map_ahead
 from .photo import Photo, finish_photo
-from .removal import MAX_WORKERS, map_ahead
 from .smoothing import Smoother
 
 if TYPE_CHECKING:
@@ -68,10 +68,11 @@ def remove_from_video(
     Raises:
         ImageError: If the video cannot be read or the destination cannot be written, or not in that format.
         FileExistsError: If a folder that holds files stands there.
-        ValueError: If `batch_size` or `smoothing` is outside its range.
+        ValueError: If `batch_size` or `smoothing` is outside its range, or the options crop.
     """
-    if options is None:
-        options = RenderOptions()
+    options = options or RenderOptions()
+    if options.crop is not None:
+        raise ValueError("the frames of a video have one size: they cannot be cropped to the object")
     smoother, video = Smoother(smoothing), VideoReader(source)
     workers = min(MAX_WORKERS, usable_cores())
     count = 0

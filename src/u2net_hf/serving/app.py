@@ -60,6 +60,9 @@ class RemoveQuery(BaseModel):
         None, ge=0, le=1, description="Keep pixels of at least this saliency fully, and no others."
     )
     matting: bool = Field(False, description="Refine hair and soft edges, without a halo; some seconds a photo.")
+    crop: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="Cut to the object, with this share of its longer side around it."
+    )
     format: Format = Field(Format.png, description="Format of the result.")
 
 
@@ -136,7 +139,7 @@ async def _answer(service: RemovalService, request: Request, query: RemoveQuery,
             raise RefusalError(422, "background: a color and a picture; choose one of them")
         background = await service.open_background(upload.background)
     try:
-        options = RenderOptions(query.mask, background, query.threshold, query.matting)
+        options = RenderOptions(query.mask, background, query.threshold, query.matting, query.crop)
         image_format = WRITE_FORMATS[f".{query.format}"]
         outcome = await service.remove(upload.photo, query.model, options, image_format)
     except MattingUnavailableError as error:
@@ -190,7 +193,7 @@ def _description() -> dict[str, Any]:
         for status, text in _REASONS.items()
     }
     pictures = {media_type: {"schema": _BINARY} for media_type in MEDIA_TYPES.values()}
-    responses[200] = {"description": "The result, of the photo's size.", "content": pictures}
+    responses[200] = {"description": "The result.", "content": pictures}
     return {
         "description": "The photo is the body, or the part `photo` of a form. The result is as of `u2net-hf remove`.",
         "response_class": Response,

@@ -73,7 +73,9 @@ class TrainingArguments:
     lr_scheduler_type: str = option("constant", "Schedule of the learning rate, by its name in transformers.")
     num_warmup_steps: int = option(0, "Steps in which the learning rate rises from 0.")
     max_grad_norm: float | None = option(None, "Largest norm of the gradient; longer ones are clipped.")
-    ema_decay: float | None = option(None, "Also average the weights with this decay, and validate and save those.")
+    ema_decay: float | None = option(
+        None, "Also average the weights with this decay (less at first); validate and save those."
+    )
 
     mixed_precision: Literal["no", "fp16", "bf16"] | None = option(
         None, "Default: what `accelerate` is configured to."

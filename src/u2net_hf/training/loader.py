@@ -22,6 +22,7 @@ from ..data.instances import depth_levels
 from ..data.pixels import OBJECT_ABOVE
 from ..data.transforms import Transform, sample_generator
 from ..data.weight_map import instances_from_mask, weight_map
+from .mixture import Mixture
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
@@ -167,7 +168,7 @@ class Share:
 
 
 def make_loader(
-    corpus: Dataset | IterableDataset,
+    corpus: Dataset | IterableDataset | Mixture,
     make_sample: MakeSample,
     share: Share,
     seed: int,
@@ -183,7 +184,7 @@ def make_loader(
     (pictures are not decoded for that).
 
     Args:
-        corpus: From `load_corpus`.
+        corpus: From `load_corpus`, or several as a [`Mixture`].
         make_sample: Makes the samples.
         share: Which batches.
         seed: Seed of the order.
@@ -205,17 +206,25 @@ class EndlessSamples(data.Dataset):
     """A corpus, shuffled anew for each epoch, as a sequence without end."""
 
     def __init__(self, corpus: Any, make_sample: MakeSample, seed: int) -> None:
-        self.corpus, self.make_sample, self.seed = corpus, make_sample, seed
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self.mixture = corpus if isinstance(corpus, Mixture) else Mixture([corpus], [1.0])
+        self.make_sample, self.seed = make_sample, seed
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def __getitem__(self, position: int) -> Sample:
-        epoch, place = divmod(position, len(self.corpus))
-        if epoch != self._epoch:
+        number, position = self.mixture.place(position)
+        corpus = self.mixture.corpora[number]
+        epoch, place = divmod(position, len(corpus))
+        index = int(self._order(number, epoch)[place])
+        before = sum(map(len, self.mixture.corpora[:number]))
+        return self.make_sample(corpus[index], epoch, before + index)
+
+    def _order(self, number: int, epoch: int) -> np.ndarray:
+        """The order of a corpus in an epoch."""
+        if self._orders.get(number, (-1,))[0] != epoch:
             # The fourth number sets this generator apart from those of the samples.
-            generator = np.random.default_rng((self.seed, epoch, 0, 1))
-            self._epoch, self._order = epoch, generator.permutation(len(self.corpus))
-        index = int(self._order[place])
-        return self.make_sample(self.corpus[index], epoch, index)
+            generator = np.random.default_rng((self.seed, epoch, number, 1))
+            self._orders[number] = epoch, generator.permutation(len(self.mixture.corpora[number]))
+        return self._orders[number][1]
 
 
 @dataclass(frozen=True)

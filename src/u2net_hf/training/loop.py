@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import broadcast, gather_object, set_seed
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import get_scheduler
 
 from ..data.corpora import check_masks
 from ..utils.files import write_atomically
 from .arguments import TrainingArguments, TrainingError, TrainingStopped
+from .averaging import averaged_model
 from .checkpointing import (
     TrainingState,
     find_checkpoints,
@@ -42,8 +42,10 @@ from .launch import make_accelerator
 from .loader import MakeSample, Share, make_loader
 from .log import TrainingLog, finite_or_none
 from .mask_encoder import FeatureSupervision
+from .mixture import Mixture
 from .pictures import save_curves, save_strips
 from .progress import Progress
+from .regularization import GeneralPhotos, SelfDistillation
 from .validation import Validation
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Training:
         model: The network.
         image_processor: Saved with the model.
         optimizer: Of the model's parameters.
-        corpus: What to train on, from `load_corpus`.
+        corpus: What to train on, from `load_corpus`, or several corpora as a [`Mixture`].
         make_sample: Makes the model's arguments of a record.
         validation: Measures a model.
         supervision: A second loss around the model, which is trained with both.
@@ -77,12 +79,14 @@ class Training:
         model: Any,
         image_processor: Any,
         optimizer: torch.optim.Optimizer,
-        corpus: Dataset | IterableDataset,
+        corpus: Dataset | IterableDataset | Mixture,
         make_sample: MakeSample,
         validation: Validation,
-        supervision: FeatureSupervision | None = None,
+        supervision: FeatureSupervision | SelfDistillation | None = None,
     ) -> None:
-        check_masks(corpus)
+        for part in corpus.corpora if isinstance(corpus, Mixture) else [corpus]:
+            if not isinstance(part, GeneralPhotos):
+                check_masks(part)
         check_masks(validation.corpus)
         self.arguments, self.validation = arguments, validation
         self.corpus, self.make_sample = corpus, make_sample
@@ -99,15 +103,15 @@ class Training:
         )
         set_seed(arguments.seed, device_specific=True)  # dropout differs between processes
         model = self._prepare(model)
-        ema = None
-        if arguments.ema_decay is not None:
-            ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(arguments.ema_decay), use_buffers=True).eval()
+        ema = None if arguments.ema_decay is None else averaged_model(model, arguments.ema_decay)
         scheduler = get_scheduler(
             arguments.lr_scheduler_type, optimizer, arguments.num_warmup_steps, num_training_steps=self.last_step
         )
         trained = model if supervision is None else supervision.to(self.accelerator.device)
         self.parallel_model, optimizer = self.accelerator.prepare(trained, optimizer)
         settings = self._settings() | ({} if supervision is None else {"gt_encoder": supervision.digest})
+        if isinstance(corpus, Mixture):
+            settings["weights"] = [*corpus.weights]
         self.state = TrainingState(
             model, image_processor, optimizer, scheduler, self.accelerator.scaler, ema, settings
         )

@@ -158,10 +158,15 @@ class FeatureSupervision(nn.Module):
     @property
     def digest(self) -> str:
         """Of the encoder's weights, by which a resumed training knows it again."""
-        digest = hashlib.sha256()
-        for tensor in self.encoder.state_dict().values():
-            digest.update(tensor.cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return digest_of(self.encoder)
+
+
+def digest_of(network: nn.Module) -> str:
+    """A short name for weights, the same wherever they lie."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def feature_loss(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> torch.Tensor:

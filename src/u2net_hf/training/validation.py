@@ -90,7 +90,7 @@ class SaliencyValidation(Validation):
             sizes = [(example.image.height, example.image.width) for example in batch]
             maps = self.image_processor.post_process_saliency(model(pixel_values=pixels), target_sizes=sizes)
             arrays = [one.cpu().numpy() for one in maps]
-            metrics.update(arrays, [np.asarray(example.mask) for example in batch])
+            metrics.update(arrays, [np.asarray(example.mask) > OBJECT_ABOVE for example in batch])
             strips += [example.strip(array) for example, array in zip(batch, arrays, strict=True) if example.shown]
         metrics.load_state(accelerator.reduce(metrics.state(accelerator.device), "sum"))
         return metrics.compute(), strips

@@ -1,13 +1,10 @@
-"""The process: its memory, its threads, its share of work that several processes divide among themselves."""
+"""The process: its memory, its threads, its cores."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TypeVar
 
 # The numbers of mallopt(3) in glibc's <malloc.h>, and the largest threshold that it takes on 64-bit machines.
 M_TRIM_THRESHOLD = -1
@@ -52,49 +49,17 @@ def set_passive_wait_policy() -> bool:
     return "torch" not in sys.modules
 
 
-_Item = TypeVar("_Item")
+def refuse_ranks(verb: str) -> None:
+    """Refuse to do the same work in each of several processes that a launcher has started.
 
-
-@dataclass(frozen=True)
-class ProcessShare:
-    """Which part of the work is this process's.
-
-    Args:
-        rank: Number of this process, from 0.
-        count: How many processes there are.
+    Raises:
+        ValueError: If `WORLD_SIZE` says that there are several.
     """
-
-    rank: int = 0
-    count: int = 1
-
-    @classmethod
-    def from_environment(cls) -> ProcessShare:
-        """Read `RANK` and `WORLD_SIZE`, which the launchers set; without them there is one process.
-
-        Raises:
-            ValueError: If they are no such numbers.
-        """
-        rank, count = (os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
-        if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
-            raise ValueError(f"RANK={rank!r} and WORLD_SIZE={count!r}: expected numbers, 0 <= RANK < WORLD_SIZE")
-        return cls(int(rank), int(count)) if count != "1" else cls()
-
-    def of(self, items: list[_Item]) -> list[_Item]:
-        """This process's items: every `count`-th, so that all processes get large and small ones alike."""
-        return items[self.rank :: self.count]
-
-    def wait_for_the_others(self) -> None:
-        """Return when all processes have come here.
-
-        `torchrun` ends all processes as soon as one of them ends with an error.
-        """
-        if self.count == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
-            return
-        from torch import distributed
-
-        distributed.init_process_group("gloo", timeout=timedelta(days=30))
-        distributed.barrier()
-        distributed.destroy_process_group()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ValueError(
+            f"{verb} is one process (WORLD_SIZE is set): start it without a launcher; many processes and machines "
+            "share the work of `u2net-hf predict`"
+        )
 
 
 def usable_cores() -> int:

@@ -34,14 +34,17 @@ class BackgroundRemovalPipeline(Pipeline):
         matting (`bool`, *optional*, defaults to `False`):
             Whether to refine hair and soft edges on the photo and to take the old background out of their colors;
             a second or more per photo. Needs pymatting.
+        crop (`float`, *optional*):
+            Cut the result to the object, with so much around it, as a share of the object's longer side (0 or more).
         do_min_max (`bool`, *optional*, defaults to `False`):
             Whether to stretch each saliency map to [0, 1], as the authors do.
         timeout (`float`, *optional*):
             Seconds to wait for an image from the web; without it there is no limit.
 
     Returns:
-        One `PIL.Image` per photo, of the photo's size, with its EXIF orientation applied, and its color profile and
-        EXIF data in `info`: RGBA, its transparent pixels without color; RGB with a background; or the mask.
+        One `PIL.Image` per photo, of the photo's size unless it is cropped, with its EXIF orientation applied, and its
+        color profile and EXIF data in `info`: RGBA, its transparent pixels without color; RGB with a background; or
+        the mask.
 
     Example:
 
@@ -65,6 +68,7 @@ class BackgroundRemovalPipeline(Pipeline):
         background: str | Image.Image | None = None,
         threshold: float | None = None,
         matting: bool | None = None,
+        crop: float | None = None,
         do_min_max: bool | None = None,
         timeout: float | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -75,6 +79,7 @@ class BackgroundRemovalPipeline(Pipeline):
             "background": background,
             "threshold": threshold,
             "matting": matting,
+            "crop": crop,
             "do_min_max": do_min_max,
         }
         return (

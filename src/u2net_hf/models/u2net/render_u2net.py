@@ -19,6 +19,7 @@ from .photo_u2net import match_profile, on_ground, open_image, standard_mode, to
 from .pixels_u2net import resize_map
 
 FOREGROUND, BACKGROUND, UNKNOWN = 1.0, 0.0, 0.5
+VISIBLE = 26  # the least of 255 levels that counts as object where a result is cropped
 UNAVAILABLE = "matting needs another package: pip install 'u2net-hf[matting]' (or pymatting alone)"
 
 
@@ -32,17 +33,22 @@ class RenderOptions:
         threshold: A value in [0, 1]: pixels of at least this saliency are kept fully, others not at all.
         matting: Whether to refine the edge (with a threshold, that of what it keeps) and to take the old background
             out of its colors; see [`refine_alpha`].
+        crop: Cut the result to the object (see [`object_box`]) with so much around it, as a share of the object's
+            longer side; `None` leaves the photo's size.
 
     Raises:
-        ValueError: If the threshold is outside [0, 1], or a mask is asked for with a background.
+        ValueError: If the threshold is outside [0, 1], the crop below 0, or a mask is asked for with a background.
     """
 
     mask: bool = False
     background: str | Image.Image | None = None
     threshold: float | None = None
     matting: bool = False
+    crop: float | None = None
 
     def __post_init__(self) -> None:
+        if self.crop is not None and not 0 <= self.crop < float("inf"):
+            raise ValueError(f"crop must be 0 or more, a share of the object's longer side, got {self.crop}")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold must lie between 0 and 1, got {self.threshold}")
         if self.mask and self.background is not None:
@@ -71,7 +77,47 @@ def render(image: Image.Image, soft_map: np.ndarray, options: RenderOptions, *, 
         mask = mask_image(alpha)
     else:
         mask = render_mask(soft_map, image.size, options.threshold)
-    return mask if options.mask else cut_out(image, mask, background=options.background, in_place=in_place)
+    own = image.getchannel("A") if image.mode == "RGBA" and not options.mask else None
+    result = mask if options.mask else cut_out(image, mask, background=options.background, in_place=in_place)
+    return result if options.crop is None else crop_to_object(result, mask, options.crop, own)
+
+
+def crop_to_object(
+    result: Image.Image, mask: Image.Image, margin: float, own_alpha: Image.Image | None = None
+) -> Image.Image:
+    """Cut a result of the size of its mask (both in full size) to the object, with a margin; see [`object_box`].
+
+    Args:
+        result: A mask or a cut-out, whose metadata are kept.
+        mask: How much of each pixel is object, of mode "L".
+        margin: As in [`object_box`].
+        own_alpha: Transparency that the photo had, of mode "L": what is not visible is no object.
+    """
+    seen = mask if own_alpha is None else ImageChops.multiply(mask, own_alpha)
+    return result.crop(object_box(seen, margin))
+
+
+def object_box(mask: Image.Image, margin: float = 0.0) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) of what is object in a mask, and a margin around it.
+
+    Args:
+        mask: An image of mode "L". Pixels of at least a tenth of white count, so that haze does not.
+        margin: A share of the box's longer side. At the picture's borders there may be less of it.
+
+    Returns:
+        The whole picture if there is no object.
+    """
+    box = mask.point([0] * VISIBLE + [255] * (256 - VISIBLE)).getbbox()
+    if box is None:
+        return 0, 0, mask.width, mask.height
+    left, top, right, bottom = box
+    pixels = round(margin * max(right - left, bottom - top))
+    return (
+        max(0, left - pixels),
+        max(0, top - pixels),
+        min(mask.width, right + pixels),
+        min(mask.height, bottom + pixels),
+    )
 
 
 def render_mask(soft_map: np.ndarray, size: tuple[int, int], threshold: float | None = None) -> Image.Image:

@@ -1,0 +1,392 @@
+"""Photos of a corpus, with or without masks, from wherever they lie: in pieces that can be read without each other.
+
+Local folders and files, the Hub, and whatever else fsspec opens (s3://, gs://, https://, memory://).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import posixpath
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import fsspec
+import pyarrow.parquet as pq
+from datasets import Dataset, Features, IterableDataset, Value
+
+from ..images.files import READ_SUFFIXES
+from .corpora import CorpusImage
+from .pairing import find_folders, pair_files
+from .sources import (
+    check_inside,
+    choose_split,
+    find_image_column,
+    find_names,
+    is_source,
+    open_builder,
+    open_saved,
+    split_names,
+    stem_of,
+    take_part,
+)
+
+PHOTO_FEATURES = Features({"image": CorpusImage(mode="RGB"), "name": Value("string")})
+ROWS_AT_ONCE = 16
+
+
+class Photo(NamedTuple):
+    """A photo as it is stored: its key, the bytes of its file, and the file's name if it has one.
+
+    `error` says why there are no bytes.
+    """
+
+    name: str
+    data: bytes | None
+    path: str | None = None
+    error: str | None = None
+
+    def stream(self) -> io.BytesIO:
+        """The file, named for messages and for formats that are known by it.
+
+        Raises:
+            OSError: If there are no bytes.
+        """
+        if self.data is None:
+            raise OSError(self.error or f"{self.name}: there is no picture")
+        stream = io.BytesIO(self.data)
+        stream.name = self.path or self.name
+        return stream
+
+
+class Photos(ABC):
+    """Photos in pieces, each of which any process can read alone, as often as it must.
+
+    Args:
+        spec: What the user called them.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many pieces there are."""
+
+    @abstractmethod
+    def read(self, piece: int) -> Iterator[Photo]:
+        """The photos of a piece, lazily, always the same in the same order."""
+
+    @property
+    def num_photos(self) -> int | None:
+        """How many photos there are, if that is known beforehand."""
+        return None
+
+    @property
+    def digest(self) -> str:
+        """A short name for what lies in which piece, without the contents of pictures and the place of a folder."""
+        return hashlib.sha256(repr((len(self), self.num_photos, *self._names())).encode()).hexdigest()[:16]
+
+    def _names(self) -> Sequence[Any]:
+        return ()
+
+    def _from_cell(self, name: str, cell: Any) -> Photo:
+        """A photo of the cell of a table: bytes, or a struct of bytes and a path."""
+        if isinstance(cell, bytes):
+            return Photo(name, cell)
+        data, path = (cell or {}).get("bytes"), (cell or {}).get("path")
+        if data is not None or not path:
+            return Photo(name, data, path)
+        try:
+            if "://" not in path:
+                check_inside(path, self.spec)
+            elif not path.startswith("hf://") or "://" in self.spec:
+                raise ValueError(f"{self.spec} names {path!r}, which is outside it")
+            with fsspec.open(path, "rb") as file:
+                return Photo(name, file.read(), path)
+        except (OSError, ValueError) as error:
+            return Photo(name, None, path, f"{path}: {error}")
+
+
+class FilePhotos(Photos):
+    """Image files.
+
+    Args:
+        spec: See [`Photos`].
+        files: Name and address of each.
+        piece_size: Photos per piece.
+    """
+
+    def __init__(self, spec: str, files: Sequence[tuple[str, str]], piece_size: int) -> None:
+        super().__init__(spec)
+        self.files, self.piece_size = files, piece_size
+
+    def __len__(self) -> int:
+        return -(-len(self.files) // self.piece_size)
+
+    @property
+    def num_photos(self) -> int:
+        """See [`Photos`]."""
+        return len(self.files)
+
+    def _names(self) -> Sequence[Any]:
+        return [self.piece_size, *(name for name, _ in self.files)]
+
+    def read(self, piece: int) -> Iterator[Photo]:
+        """See [`Photos`]."""
+        for name, address in self.files[piece * self.piece_size : (piece + 1) * self.piece_size]:
+            try:
+                with fsspec.open(address, "rb") as file:
+                    data = file.read()
+            except Exception as error:  # every protocol has errors of its own
+                yield Photo(name, None, address, f"{address}: cannot be read ({_reason(error)})")
+            else:
+                yield Photo(name, data, address)
+
+
+class ParquetPhotos(Photos):
+    """Rows of parquet files, in pieces of at most `piece_size`."""
+
+    def __init__(self, spec: str, files: Sequence[str], piece_size: int) -> None:
+        super().__init__(spec)
+        self.pieces: list[tuple[str, int, int]] = []
+        self.counts: dict[str, int] = {}
+        for address in files:
+            with fsspec.open(address, "rb") as file:
+                metadata = pq.read_metadata(file)
+            features = Features.from_arrow_schema(metadata.schema.to_arrow_schema())
+            self.image, self.names = find_image_column(features, spec), find_names(features)
+            self.counts[address] = metadata.num_rows
+            starts = range(0, metadata.num_rows, piece_size)
+            self.pieces += [(address, start, min(start + piece_size, metadata.num_rows)) for start in starts]
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def num_photos(self) -> int:
+        """See [`Photos`]."""
+        return sum(self.counts.values())
+
+    def _names(self) -> Sequence[Any]:
+        return [(posixpath.basename(address), *rows) for address, *rows in self.pieces]
+
+    def read(self, piece: int) -> Iterator[Photo]:
+        """See [`Photos`]."""
+        address, start, stop = self.pieces[piece]
+        columns = [self.image] + ([self.names] if self.names else [])
+        with fsspec.open(address, "rb") as file:
+            table = pq.ParquetFile(file)
+            groups, first = _row_groups(table.metadata, start, stop)
+            row = first
+            for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns):
+                here = batch.slice(max(0, start - row), max(0, min(stop - row, len(batch)) - max(0, start - row)))
+                number = max(row, start)
+                row += len(batch)
+                for offset, record in enumerate(here.to_pylist()):
+                    yield self._photo(record, address, number + offset)
+                if row >= stop:
+                    return
+
+    def _photo(self, record: dict[str, Any], address: str, row: int) -> Photo:
+        cell = record[self.image]
+        name = record[self.names] if self.names else None
+        if not name:
+            path = cell.get("path") if isinstance(cell, dict) else None
+            number = row if len(self.counts) == 1 else f"{posixpath.basename(address).rsplit('.', 1)[0]}-{row:06d}"
+            name = stem_of(path, row) if path or len(self.counts) == 1 else str(number)
+        return self._from_cell(name, cell)
+
+
+def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
+    """The row groups that hold some rows, and the number of the first row of the first of them."""
+    groups: list[int] = []
+    first, row = 0, 0
+    for group in range(metadata.num_row_groups):
+        count = metadata.row_group(group).num_rows
+        if row < stop and row + count > start:
+            first = first if groups else row
+            groups.append(group)
+        row += count
+    return groups, first
+
+
+class TablePhotos(Photos):
+    """Rows of a `datasets.Dataset`, which is on this machine."""
+
+    def __init__(self, spec: str, table: Dataset, piece_size: int) -> None:
+        super().__init__(spec)
+        self.image, self.names = find_image_column(table.features, spec), find_names(table.features)
+        columns = [self.image] + ([self.names] if self.names else [])
+        self.table = table.select_columns(columns).cast_column(self.image, datasets.Image(decode=False))
+        self.piece_size = piece_size
+
+    def __len__(self) -> int:
+        return -(-len(self.table) // self.piece_size)
+
+    @property
+    def num_photos(self) -> int:
+        """See [`Photos`]."""
+        return len(self.table)
+
+    def read(self, piece: int) -> Iterator[Photo]:
+        """See [`Photos`]."""
+        for row in range(piece * self.piece_size, min((piece + 1) * self.piece_size, len(self.table))):
+            record = self.table[row]
+            cell = record[self.image]
+            name = record[self.names] if self.names else stem_of((cell or {}).get("path"), row)
+            yield self._from_cell(name, cell)
+
+
+class StreamPhotos(Photos):
+    """What `datasets` streams, a piece for each of its shards: a tar, a file on the Hub."""
+
+    def __init__(self, spec: str, stream: IterableDataset) -> None:
+        super().__init__(spec)
+        self.image, self.names = find_image_column(stream.features, spec), find_names(stream.features)
+        columns = [self.image] + ([self.names] if self.names else [])
+        self.stream = stream.select_columns(columns).cast_column(self.image, datasets.Image(decode=False))
+
+    def __len__(self) -> int:
+        return int(self.stream.num_shards)
+
+    def read(self, piece: int) -> Iterator[Photo]:
+        """See [`Photos`]."""
+        for index, record in enumerate(self.stream.shard(num_shards=len(self), index=piece)):
+            cell = record[self.image]
+            path = cell.get("path") if isinstance(cell, dict) else None
+            name = record[self.names] if self.names else None
+            number = f"{index:06d}" if len(self) == 1 else f"{piece:05d}-{index:06d}"
+            yield self._from_cell(name or (stem_of(path, index) if path else number), cell)
+
+
+def load_photos(spec: str | os.PathLike, split: str | None = None, piece_size: int = 256) -> Photos:
+    """Find the photos of a corpus.
+
+    Args:
+        spec: What [`u2net_hf.data.corpora.load_corpus`] takes, with or without masks; besides an image, a folder of
+            images, and the address of one of these, of a parquet file or a tar, or of a folder of them ("s3://...").
+        split: As there.
+        piece_size: Photos per piece; a tar is a piece, whatever it holds.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, file, address or data set.
+        ValueError: If it holds no photos, has no column of them, or the split is wrong.
+        OSError: If it cannot be read.
+    """
+    name = os.fspath(spec)
+    root = Path(name).expanduser()
+    if "://" in name:
+        return _load_address(name, split, piece_size)
+    if root.is_dir() and not is_source(root) and (files := _local_files(root, split)):
+        return FilePhotos(name, files, piece_size)
+    if root.is_file() and root.suffix.lower() in READ_SUFFIXES:
+        return FilePhotos(name, [(root.stem, str(root.absolute()))], piece_size)
+    wanted, part = choose_split(spec, split_names(spec), split)
+    if saved := open_saved(spec, wanted):
+        return TablePhotos(name, take_part(saved, part), piece_size)
+    builder = open_builder(spec)
+    if builder.name == "parquet" and not part:
+        return ParquetPhotos(name, [str(file) for file in builder.config.data_files[wanted]], piece_size)
+    if part or (root.exists() and builder.name != "webdataset"):
+        return TablePhotos(name, _whole(builder, wanted, part), piece_size)
+    return StreamPhotos(name, builder.as_streaming_dataset(split=wanted))
+
+
+def load_photo_table(spec: str | os.PathLike, split: str | None = None) -> Dataset:
+    """The photos of a corpus on this machine, as a `datasets.Dataset` with the columns `image` (RGB) and `name`.
+
+    Args:
+        spec: As for [`load_photos`].
+        split: As there.
+
+    Raises:
+        ValueError: As there; or if they are not on this machine, or in tars.
+    """
+    photos = load_photos(spec, split)
+    if isinstance(photos, FilePhotos):
+        columns: dict[str, list[Any]] = {"image": [path for _, path in photos.files]}
+        return Dataset.from_dict(columns | {"name": [name for name, _ in photos.files]}, features=PHOTO_FEATURES)
+    if isinstance(photos, StreamPhotos):
+        raise ValueError(f"{spec} can only be read in its own order: unpack it, or make parquet files of it.")
+    cells = [photo for piece in range(len(photos)) for photo in photos.read(piece) if photo.data is not None]
+    columns = {"image": [{"bytes": photo.data, "path": photo.path} for photo in cells]}
+    return Dataset.from_dict(columns | {"name": [photo.name for photo in cells]}, features=PHOTO_FEATURES)
+
+
+def _whole(builder: Any, split: str, part: str) -> Dataset:
+    builder.download_and_prepare()
+    table: Dataset = builder.as_dataset(split=split + part)
+    return table
+
+
+def _local_files(root: Path, split: str | None) -> list[tuple[str, str]]:
+    """The images of a folder by name: those of pairs, of one of its splits, or simply all."""
+    folders = find_folders(root)
+    part = ""
+    if folders:
+        wanted, part = choose_split(root, list(folders), split)
+        images, masks = folders[wanted]
+        if images == masks:  # photos and masks in one folder
+            pairs, _ = pair_files(images.absolute(), masks.absolute())
+            return take_slice([(pair.name, pair.image) for pair in pairs], part)
+        root = images
+    elif split:
+        wanted, part = choose_split(root, ["train"], split)
+    found = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in READ_SUFFIXES and path.is_file()]
+    visible = [path for path in found if not any(name.startswith(".") for name in path.relative_to(root).parts)]
+    return take_slice(_named({str(path.absolute()): path.relative_to(root).as_posix() for path in visible}), part)
+
+
+def take_slice(files: list[tuple[str, str]], part: str) -> list[tuple[str, str]]:
+    """A part of a list, such as "[:80%]"."""
+    if not part:
+        return files
+    [wanted] = datasets.ReadInstruction.from_spec(f"all{part}").to_absolute({"all": len(files)})
+    return files[wanted.from_ : wanted.to]
+
+
+def _named(files: dict[str, str]) -> list[tuple[str, str]]:
+    """Names of files, given by address: their paths without suffix, or with it where these would be the same."""
+    stems = Counter(os.path.splitext(path)[0] for path in files.values())
+    return [
+        (stem if stems[stem := os.path.splitext(path)[0]] == 1 else path, address) for address, path in files.items()
+    ]
+
+
+def _load_address(spec: str, split: str | None, piece_size: int) -> Photos:
+    """The photos below an address of fsspec."""
+    if split not in (None, "train"):
+        raise ValueError(f"{spec}: an address has no splits; give that of the files that are wanted, not {split!r}")
+    try:
+        system, path = fsspec.core.url_to_fs(spec)
+        paths = [path] if system.isfile(path) else sorted(system.find(path))
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{spec} cannot be opened: {error}") from error
+    except Exception as error:  # every protocol has errors of its own
+        raise OSError(f"{spec} cannot be listed: {_reason(error)}") from error
+    by_suffix = {suffix: [one for one in paths if one.lower().endswith(suffix)] for suffix in (".parquet", ".tar")}
+    address = system.unstrip_protocol
+    if by_suffix[".parquet"]:
+        return ParquetPhotos(spec, [address(one) for one in by_suffix[".parquet"]], piece_size)
+    if by_suffix[".tar"]:
+        files = [address(one) for one in by_suffix[".tar"]]
+        return StreamPhotos(spec, datasets.load_dataset("webdataset", data_files=files, split="train", streaming=True))
+    images = {
+        address(one): posixpath.relpath(one, path) if one != path else posixpath.basename(one)
+        for one in paths
+        if one.lower().endswith(READ_SUFFIXES)
+    }
+    if not images:
+        what = "no photos, parquet files or tars are" if paths else "nothing is"
+        raise FileNotFoundError(f"{spec}: {what} there.")
+    return FilePhotos(spec, _named(images), piece_size)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
