@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net_hf.sod_metrics import MEASURES, SODMetrics
+from u2net_hf.sod_metrics import DEFAULT_MEASURES, SODMetrics
 
 from .report import save
 from .timing import Side, Work, compare
@@ -25,7 +25,6 @@ Images = list[NDArray[np.uint8]]
 Pairs = list[tuple[Path, Path]]
 
 WITHOUT_WEIGHTED_F = ["max_f", "mean_f", "adaptive_f", "mae", "s_measure", "max_e", "mean_e", "adaptive_e"]
-WITHOUT_HCE = [name for name in MEASURES if name != "hce"]
 THEIR_CLASSES = "Fmeasure MAE Smeasure Emeasure"
 
 
@@ -54,7 +53,7 @@ def run(output: Path, rounds: int, pairs: Pairs) -> None:
     ]
     rows.append(compare("max F and MAE", sides, rounds, len(pairs)))
     sides = [
-        Side("one process", build_ours, (pairs, WITHOUT_HCE)),
+        Side("one process", build_ours, (pairs, DEFAULT_MEASURES)),
         Side("two processes", build_two_processes, (pairs,)),
     ]
     rows.append(compare("all measures but HCE", sides, rounds, len(pairs)))
@@ -141,12 +140,12 @@ def build_two_processes(pairs: Pairs) -> Work:
     pool = ProcessPoolExecutor(2, mp_context=get_context("fork"))
 
     def compute() -> dict[str, float]:
-        total = SODMetrics(WITHOUT_HCE)
+        total = SODMetrics(DEFAULT_MEASURES)
         for part in pool.map(_half, (0, 1)):
             total.merge(part)
         return total.compute()
 
-    if compute() != _compute(*_inherited, WITHOUT_HCE).compute():
+    if compute() != _compute(*_inherited, DEFAULT_MEASURES).compute():
         raise RuntimeError("two processes gave other numbers than one")
     return compute
 
@@ -156,4 +155,4 @@ _inherited: tuple[Images, Images] = ([], [])
 
 def _half(rank: int) -> SODMetrics:
     maps, masks = (images[rank::2] for images in _inherited)
-    return _compute(maps, masks, WITHOUT_HCE)
+    return _compute(maps, masks, DEFAULT_MEASURES)

@@ -1,6 +1,6 @@
 import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from u2net_hf.sod_metrics import (
+    DEFAULT_MEASURES,
     MEASURES,
     Pair,
     SODMetrics,
@@ -36,8 +37,8 @@ BATCH_MAPS = torch.from_numpy(np.stack([PAIRS[name][0] for name in ("soft", "noi
 BATCH_MASKS = torch.from_numpy(np.stack([PAIRS[name][1] for name in ("soft", "noisy", "hole")]))
 
 
-def score(maps: Any, masks: Any, **kwargs: Any) -> dict[str, Any]:
-    metrics = SODMetrics()
+def score(maps: Any, masks: Any, measures: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+    metrics = SODMetrics(measures)
     metrics.update(maps, masks)
     return metrics.compute(**kwargs)
 
@@ -56,7 +57,7 @@ def test_means_of_the_measures_in_both_averagings() -> None:
         "image": (f_beta(*curves.transpose(1, 0, 2)).mean(axis=0), f_beta(*adaptive.T).mean()),
     }
     for averaging, (curve, at_adaptive) in f.items():
-        result = score(MAPS, MASKS, averaging=averaging, return_curves=True)
+        result = score(MAPS, MASKS, MEASURES, averaging=averaging, return_curves=True)
         assert result.pop("f") == pytest.approx(curve.tolist(), abs=1e-12)
         assert result.pop("precision") == pytest.approx(curves.mean(axis=0)[0].tolist(), abs=1e-12)
         assert result.pop("recall") == pytest.approx(curves.mean(axis=0)[1].tolist(), abs=1e-12)
@@ -64,6 +65,7 @@ def test_means_of_the_measures_in_both_averagings() -> None:
         assert result == {name: pytest.approx(expected[name], abs=1e-12) for name in MEASURES}
         assert tuple(result) == MEASURES
         assert {type(value) for value in result.values()} == {float}
+    assert tuple(score(MAPS, MASKS)) == DEFAULT_MEASURES == tuple(name for name in MEASURES if name != "hce")
     assert f["dataset"][0].max() != pytest.approx(f["image"][0].max(), abs=1e-3)
 
 

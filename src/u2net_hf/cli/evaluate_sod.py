@@ -50,6 +50,9 @@ def main(
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")] = "float32",
     do_antialias: Annotated[bool | None, typer.Option(help="Smooth images that are made smaller.")] = None,
     do_scale_by_max: Annotated[bool | None, typer.Option(help="Divide images by their maximum.")] = None,
+    hce: Annotated[
+        bool, typer.Option("--hce", help="Also the human correction effort, which takes longer than all the rest.")
+    ] = False,
     do_min_max: Annotated[bool, typer.Option(help="Stretch each map to [0, 1], as the authors do.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 1,
     save_maps: Annotated[Path | None, typer.Option(help="Folder to write the maps to, as 8-bit PNG.")] = None,
@@ -62,6 +65,7 @@ def main(
     from ..engines.model_files import find_model
     from ..evaluation.evaluation import FolderMaps, ModelMaps, evaluate_corpus
     from ..evaluation.results import make_results, make_score, results_table, write_results
+    from ..sod_metrics import DEFAULT_MEASURES, MEASURES
 
     if (not model) == (maps is None):
         raise ValueError("name either a --model or a folder of --maps")
@@ -82,7 +86,15 @@ def main(
 
     for number, (name, corpus) in enumerate(corpora.items()):
         folder = save_maps if save_maps is None or len(corpora) == 1 else save_maps / corpus_name(name)
-        outcome = evaluate_corpus(corpus, source, accelerator, batch_size=batch_size, save_maps=folder, title=name)
+        outcome = evaluate_corpus(
+            corpus,
+            source,
+            accelerator,
+            batch_size=batch_size,
+            measures=MEASURES if hce else DEFAULT_MEASURES,
+            save_maps=folder,
+            title=name,
+        )
         scores.append(make_score(corpus_name(name), split, outcome.metrics, averaging, source.variant))
         if accelerator.is_main_process:
             suffix = f"_{number + 1}" if len(corpora) > 1 else ""

@@ -112,6 +112,7 @@ def evaluate_corpus(
     accelerator: Accelerator,
     *,
     batch_size: int = 1,
+    measures: Sequence[str] | None = None,
     save_maps: Path | None = None,
     title: str = "",
 ) -> CorpusEvaluation:
@@ -122,6 +123,7 @@ def evaluate_corpus(
         maps: A [`ModelMaps`] or [`FolderMaps`].
         accelerator: Tells which process this is, and adds up the sums.
         batch_size: How many images are given to `maps` at once.
+        measures: Those to compute, see [`SODMetrics`].
         save_maps: Folder to write the scored maps to, as 8-bit PNG.
         title: What the progress bar says.
 
@@ -137,7 +139,7 @@ def evaluate_corpus(
     from ..data.corpora import check_masks
 
     check_masks(corpus)
-    metrics, errors = SODMetrics(), torch.zeros(len(corpus), dtype=torch.float64)
+    metrics, errors = SODMetrics(measures), torch.zeros(len(corpus), dtype=torch.float64)
     share = range(accelerator.process_index, len(corpus), accelerator.num_processes)
     hidden = None if accelerator.is_main_process else True
     with tqdm(total=len(share), desc=title, unit="image", disable=hidden) as progress:

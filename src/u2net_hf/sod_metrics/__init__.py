@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .accumulator import AVERAGINGS, MEASURES, SODMetrics
+from .accumulator import AVERAGINGS, DEFAULT_MEASURES, MEASURES, SODMetrics
 from .correction_effort import hce
 from .measures import (
     adaptive_e,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AVERAGINGS",
+    "DEFAULT_MEASURES",
     "MEASURES",
     "Pair",
     "SODMetric",

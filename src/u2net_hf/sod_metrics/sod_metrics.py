@@ -29,8 +29,8 @@ Args:
         images or nested lists. They are not stretched to [0, 1].
     references: the masks, each of the size of its map: two values of any kind (the darker is background), or soft
         (0...255 or floats in [0, 1], foreground above 128 of 255). A mask of several classes is refused.
-    measures: names of the measures to return; all of them by default: {", ".join(MEASURES)}.
-        `evaluate.load(path, measures=[...])` computes no others.
+    measures: names of the measures to return; by default all that are computed. `evaluate.load(path, measures=[...])`
+        computes these and no others, by default all but hce, which takes longer than the rest: {", ".join(MEASURES)}.
     averaging: "dataset" (default; precision and recall are averaged over the images, then F: the tables of the papers
         and the evaluation tool of U²-Net's authors) or "image" (F is averaged over the images: PySODMetrics).
     return_curves: also return `precision`, `recall` and `f`, 256 numbers each, one for each threshold.
@@ -62,7 +62,7 @@ class SODMetric(evaluate.Metric):
     """`evaluate.Metric` that keeps the sums of `SODMetrics` instead of maps.
 
     Args:
-        measures: Names of the measures to compute, all by default; give it to `evaluate.load`.
+        measures: Names of the measures to compute, by default all but `hce`; give it to `evaluate.load`.
         **kwargs: Arguments of `evaluate.Metric`.
     """
 
