@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
+# In several processes, each of which takes a file at a time, so that what its tests share is made once.
+PYTEST := -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test coverage zoo test-torchvision test-oldest style clean
 
@@ -12,20 +14,20 @@ demo: .venv/installed  ## cut the object out of a photo
 	$(BIN)/u2net-hf remove hub_cards/space/coffee.jpg -o outputs/coffee.png --overwrite
 
 test: .venv/installed-test  ## everything: tests, style, types
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 coverage: .venv/installed-test  ## the same, and which lines no test runs
-	$(BIN)/python -m pytest --cov --cov-report term:skip-covered
+	$(BIN)/python $(PYTEST) --cov --cov-report term:skip-covered
 
 zoo: .venv/installed-test  ## every verb over every awkward file: about an hour, of which the tests run a part
 	$(BIN)/python tests/zoo/run.py --every 1
 
 # PyPI's torchvision fits only PyPI's torch, which brings CUDA along: some GB, so in an environment of its own.
 test-torchvision: .venv-torchvision/installed  ## the image processors that use torchvision
-	.venv-torchvision/bin/python -m pytest tests/models tests/removal/test_removal.py
+	.venv-torchvision/bin/python $(PYTEST) tests/models tests/removal/test_removal.py
 
 test-oldest: .venv-oldest/installed  ## the oldest releases that setup.cfg allows
-	.venv-oldest/bin/python -m pytest --ignore tests/test_style.py
+	.venv-oldest/bin/python $(PYTEST) --ignore tests/test_style.py
 
 style: .venv/installed-test  ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,7 @@
-"""Fixtures shared by all tests."""
+"""What all tests share: the processes that they run in, and fixtures."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -7,10 +9,37 @@ import torch
 from drawn_scenes import draw_cells, draw_photo
 from PIL import Image
 
-# The networks of the tests are tiny: more threads only wait for each other, badly so on a busy machine.
+# Several processes run the tests at once (`make test`), on tiny networks: each has one thread, as have the programs
+# that it starts, and its own folder for the code of models and metrics, which their libraries copy without a lock.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+MODULES = tempfile.TemporaryDirectory(prefix="modules-")
+os.environ["HF_MODULES_CACHE"] = MODULES.name
 
+# Files that take longest begin first: a process would otherwise work on one of them alone at the end.
+LONGEST = (
+    "test_zoo",
+    "test_loop",
+    "test_startup",
+    "test_style",
+    "test_published",
+    "test_export",
+    "test_train_scripts",
+)
+MEMORY = 3 * 2**30  # that one process of the tests may take, with those that it starts
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A process for each core, if the memory has room for so many."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(len(os.sched_getaffinity(0)), memory // MEMORY))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ def files(folder: Path) -> set[str]:
 
 def test_a_wheel_holds_every_module_and_template(tmp_path: Path) -> None:
     for name in ("src", "hub_cards"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.egg-info"))
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / name)
     command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", "built"]

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # What the tests run as programs, and what is imported by name or through transformers.
 NOT_IMPORTED = (
-    "DEP002=hypothesis|import-linter|deptry|isal|mypy|opencv-python-headless|playwright|pytest|pytest-cov|pyyaml|ruff|"
-    "python-multipart|setuptools|torchvision"
+    "DEP002=hypothesis|import-linter|deptry|isal|mypy|opencv-python-headless|playwright|pytest|pytest-cov|pytest-xdist|"
+    "python-multipart|pyyaml|ruff|setuptools|torchvision"
 )
 
 

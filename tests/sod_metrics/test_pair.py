@@ -24,7 +24,7 @@ LEVELS = np.array([[255, 0, 51], [102, 1, 254]], np.uint8)
         Image.fromarray(LEVELS),
         Image.fromarray(LEVELS).convert("RGB"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_every_kind_of_map_has_the_same_levels(prediction: object) -> None:
     pair = Pair(prediction, MASK)
@@ -57,7 +57,7 @@ def test_half_precision_maps(dtype: torch.dtype) -> None:
         np.asarray(Image.fromarray(MASK)),
         Image.fromarray(MASK.astype(np.uint8) * 255),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_every_kind_of_mask_is_the_same_mask(reference: object) -> None:
     np.testing.assert_array_equal(Pair(LEVELS, reference).mask, MASK)
