@@ -16,7 +16,7 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     .998 the weights of a training of 500 steps were those of its beginning, and found nothing.
     """
 
-    def update(averages: Any, current: Any, steps: torch.Tensor) -> None:
+    def update(averages: Any, current: Any, steps: torch.Tensor | int) -> None:
         number = int(steps)
         get_ema_multi_avg_fn(min(decay, (1 + number) / (10 + number)))(averages, current, steps)
 

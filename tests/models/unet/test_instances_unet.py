@@ -1,5 +1,6 @@
 """Tests of instances: the summits against scikit-image's h-maxima, and drawn cells found again."""
 
+import heapq
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,47 @@ def test_summits_are_the_h_maxima_of_scikit_image(seed: int) -> None:
     places = set(np.flatnonzero(_summits(depth, 0.2)))
     assert set(np.flatnonzero(h_maxima(0.2))) <= places <= set(np.flatnonzero(h_maxima(0.2 - STEP)))
     assert len(places) > 3
+
+
+def highest_pass(depth: np.ndarray, start: tuple[int, int], goals: set[tuple[int, int]]) -> float:
+    """The height up to which one can stay above on the best way from a pixel to any of others, across pixel sides."""
+    reached, queue = {start}, [(-depth[start], start)]
+    lowest = depth[start]
+    while queue:
+        height, (row, column) = heapq.heappop(queue)
+        lowest = min(lowest, -height)
+        if (row, column) in goals:
+            return float(lowest)
+        for pixel in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
+            if pixel not in reached and 0 <= pixel[0] < depth.shape[0] and 0 <= pixel[1] < depth.shape[1]:
+                reached.add(pixel)
+                heapq.heappush(queue, (-depth[pixel], pixel))
+    return -np.inf
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_summits_are_those_of_their_definition(seed: int) -> None:
+    """Pixel by pixel: no higher one may be reached above any of the heights that are looked at too early."""
+    rng = np.random.default_rng(seed)
+    shape = [(11, 14), (1, 20), (20, 2), (9, 9)][seed % 4]
+    depth = ndimage.gaussian_filter(rng.random(shape), [0, 0.6, 1][seed % 3])
+    depth = (depth - depth.min()) / np.ptp(depth)
+    if seed % 2:  # plateaus, and objects that touch at their corners
+        depth = np.where(depth > 0.4, np.round(depth * 8) / 8, 0)
+    depth, prominence = depth.astype(np.float32), [0.0, 0.1, 0.25, 0.5][seed // 6]
+    tops = (depth == ndimage.maximum_filter(depth, 3)) & (depth > prominence)
+    parts, count = ndimage.label(tops, np.ones((3, 3)))
+    places = [tuple(np.argwhere(parts == number)[0].tolist()) for number in range(1, count + 1)]
+    places.sort(key=lambda place: (-depth[place], place))
+    expected = []
+    for number, place in enumerate(places):
+        joined = highest_pass(depth, place, set(places[:number]))
+        heights = [1 - STEP * (k + 1) for k in range(round(1 / STEP))]
+        if not any(joined > max(height, 0) and depth[place] - height < prominence for height in heights):
+            expected.append(place)
+    summits = _summits(depth, prominence)
+    assert [tuple(np.argwhere(summits == number)[0].tolist()) for number in range(1, summits.max() + 1)] == expected
+    assert expected
 
 
 @pytest.mark.parametrize("num_levels", [2, 4, 8])

@@ -107,24 +107,68 @@ def separate_instances(
 def _summits(depth: np.ndarray, prominence: float) -> np.ndarray:
     """Number the maxima that stand out by `prominence` of the way to any higher one, and of the background.
 
-    The image is flooded from the top down: where a lake of higher ground takes in a lower maximum too early, that is
-    no summit. Valleys are seen to within `STEP`.
+    The image is drained from the top down: a lake that joins one with a higher summit too early has none. Valleys are
+    seen to within `STEP`.
     """
     from scipy import ndimage
 
     tops = ndimage.label((depth == ndimage.maximum_filter(depth, 3)) & (depth > prominence), np.ones((3, 3)))[0]
-    places = np.unique(tops, return_index=True)[1][int(not tops.all()) :]
+    pixels = np.flatnonzero(tops)
+    places = pixels[np.unique(tops.flat[pixels], return_index=True)[1]]
     places = places[np.argsort(-depth.flat[places], kind="stable")]
-    heights = depth.flat[places]
-    for height in np.arange(1 - STEP, -STEP / 2, -STEP):
-        lakes = ndimage.label(depth > max(height, 0))[0].flat[places]
-        highest = np.zeros(len(places), bool)
-        highest[np.unique(lakes, return_index=True)[1]] = True
-        kept = (lakes == 0) | highest | (heights - height >= prominence)
-        places, heights = places[kept], heights[kept]
+    shores = np.arange(1 - STEP, -STEP / 2, -STEP)[::-1]
+    levels = np.searchsorted(np.maximum(shores, 0), depth).astype(np.uint8)
+    heights = np.append(-np.inf, shores)  # of the levels: 0, the background, joins nothing
+    kept = places[depth.flat[places] - heights[_joins(places, levels)] >= prominence]
     summits = np.zeros(depth.shape, np.int32)
-    summits.flat[places] = np.arange(1, len(places) + 1)
+    summits.flat[kept] = np.arange(1, len(kept) + 1)
     return summits
+
+
+def _joins(places: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The level at which each place, the highest first, is connected to one before it on the way down; 0 for never.
+
+    Where every maximum has its basin, the passes between neighboring basins are all that there are (Najman and
+    Couprie, "Watershed algorithms and contrast preservation", 2003). Taken from the highest down, each joins two lakes
+    (Kruskal, 1956).
+    """
+    from scipy import ndimage
+    from skimage.morphology import local_maxima
+    from skimage.segmentation import watershed
+
+    maxima, count = ndimage.label(local_maxima(levels, connectivity=1))
+    basins = watershed(-levels.astype(np.int16), maxima, mask=levels > 0)
+    # A lake has the number of its first place, or a later one if it has none.
+    lakes = np.arange(count + 1) + len(places)
+    np.minimum.at(lakes, basins.flat[places], np.arange(len(places)))
+    own = levels.flat[places]
+    joins = own.copy()
+    joins[lakes[lakes < len(places)]] = 0
+    into = list(range(len(places) + count + 1))
+    for level, one, other in _passes(lakes[basins], levels):
+        first, later = sorted((_follow(into, one), _follow(into, other)))
+        into[later] = first
+        if first < later < len(places):
+            joins[later] = level
+    return np.minimum(joins, own)
+
+
+def _passes(lakes: np.ndarray, levels: np.ndarray) -> list[list[int]]:
+    """Level of the lower pixel, and the two lakes, wherever lakes touch across pixel sides: the highest first."""
+    found = []
+    for to, of in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        heights = np.minimum(levels[to], levels[of])
+        touching = (lakes[to] != lakes[of]) & (heights > 0)
+        found.append(np.stack((heights[touching], lakes[to][touching], lakes[of][touching])))
+    passes: list[list[int]] = np.unique(np.concatenate(found, axis=1), axis=1).T[::-1].tolist()
+    return passes
+
+
+def _follow(into: list[int], lake: int) -> int:
+    """The lake that a lake has become part of."""
+    while into[lake] != lake:
+        into[lake] = lake = into[into[lake]]
+    return lake
 
 
 def _at_border(labels: np.ndarray, border: int) -> np.ndarray:
