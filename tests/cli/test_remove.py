@@ -100,3 +100,10 @@ def test_a_white_logo_is_seen(model: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     seen, sheet = (np.asarray(Image.open(tmp_path / "out" / name)) for name in ("logo.png", "sheet.png"))
     assert not np.array_equal(seen, sheet)
+
+
+def test_it_says_which_engine_runs(model: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.effect_noise((40, 30), 90).convert("RGB").save(photo)
+    done = remove(model, photo, "-o", tmp_path / "out.png", "--verbose", "--dtype", "float32", "--device", "cpu")
+    assert "Engine: torch, float32 (the fastest once it is loaded)" in done.stderr

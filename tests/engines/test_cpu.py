@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from u2net_hf.engines.cpu import cpu_has_bfloat16, num_threads
+from u2net_hf.engines.cpu import cpu_computes_in, num_threads
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,21 @@ from u2net_hf.engines.cpu import cpu_has_bfloat16, num_threads
     ],
 )
 def test_flags(described: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(Path, "read_text", lambda *arguments, **options: described)
-    assert cpu_has_bfloat16() is expected
+    assert cpu_computes_in("bfloat16") is expected
+    assert cpu_computes_in("float16") is False
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+    assert cpu_computes_in("bfloat16") is expected
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert cpu_computes_in("bfloat16") is False
+
+
+def test_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    for described in ("flags\t\t: fpu avx512_fp16\n", "Features\t: fp asimd asimdhp\n"):
+        monkeypatch.setattr(Path, "read_text", lambda *arguments, text=described, **options: text)
+        assert cpu_computes_in("float16") is True
 
 
 def test_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +41,8 @@ def test_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError("/proc/cpuinfo")
 
     monkeypatch.setattr(Path, "read_text", missing)
-    assert cpu_has_bfloat16() is False
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert cpu_computes_in("bfloat16") is None
 
 
 @pytest.mark.parametrize(("allowed", "expected"), [("3", 3), ("", 0), ("4,2", 0), ("many", 0)])

@@ -149,7 +149,7 @@ def test_what_cannot_be_run_is_said(name: str, folder: Path, tmp_path: Path) -> 
 
 
 def test_an_engine_that_is_unknown_or_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="engine must be one of torch, onnxruntime, openvino, got 'caffe'"):
+    with pytest.raises(ValueError, match="engine must be one of auto, torch, onnxruntime, openvino, got 'caffe'"):
         load_engine(folder, "caffe")
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     monkeypatch.delitem(__import__("sys").modules, "u2net_hf.engines.openvino_engine", raising=False)

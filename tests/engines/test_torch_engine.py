@@ -83,7 +83,8 @@ def test_a_u_net_runs_with_its_own_image_processor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision(dtype: str, folder: Path) -> None:
+def test_half_precision(dtype: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_engine, "cpu_computes_in", lambda asked: True)
     engine = load_engine(folder, device="cpu", dtype=dtype)
     assert engine.variant["dtype"] == dtype
     saliency = one_map(engine)
@@ -93,7 +94,7 @@ def test_half_precision(dtype: str, folder: Path) -> None:
 
 def test_auto_asks_the_processor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for has_bfloat16, dtype in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(torch_engine, "cpu_has_bfloat16", lambda answer=has_bfloat16: answer)
+        monkeypatch.setattr(torch_engine, "cpu_computes_in", lambda dtype, answer=has_bfloat16: answer)
         assert load_engine(folder, device="cpu", dtype="auto").variant["dtype"] == dtype
     assert choose_dtype("auto", torch.device("meta")) == torch.float32
 
@@ -141,3 +142,15 @@ def test_a_model_object_in_evaluation_mode(folder: Path, tiny: Pair) -> None:
     assert not model.training
     assert (model.device.type, model.dtype) == ("cpu", torch.bfloat16)
     np.testing.assert_allclose(one_map(ModelEngine(model, image_processor)), one_map(ModelEngine(*tiny)), atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_type_that_the_processor_only_emulates(dtype: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_engine, "cpu_computes_in", lambda asked: asked != dtype)
+    with pytest.raises(ValueError, match=f"this processor only emulates {dtype}, slower than float32: choose float32"):
+        load_engine(folder, dtype=dtype, device="cpu")
+    monkeypatch.setattr(torch_engine, "cpu_computes_in", lambda asked: False)
+    assert load_engine(folder, dtype="auto", device="cpu").variant["dtype"] == "float32"
+    assert choose_dtype(dtype, torch.device("meta")) == getattr(torch, dtype)
+    monkeypatch.setattr(torch_engine, "cpu_computes_in", lambda asked: None)  # a system that does not tell
+    assert load_engine(folder, dtype=dtype, device="cpu").variant["dtype"] == dtype

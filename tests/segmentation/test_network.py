@@ -8,6 +8,7 @@ import torch
 from cell_models import bright_cells, bright_finder, same_objects
 
 from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
+from u2net_hf.engines import torch_engine
 from u2net_hf.segmentation import blocks, network, planes
 from u2net_hf.segmentation.network import load_network
 from u2net_hf.segmentation.segmentation import segment_image
@@ -78,7 +79,8 @@ def test_average_rotations(tmp_path: Path) -> None:
     assert not np.allclose(maps[0], segment_image(image, plain).probabilities, atol=1e-3)
 
 
-def test_bfloat16_finds_the_same(finder: Path) -> None:
+def test_bfloat16_finds_the_same(finder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_engine, "cpu_computes_in", lambda dtype: True)
     image, cells = bright_cells(4)
     assert same_objects(segment_image(image, load_network(finder, dtype="bfloat16")).labels, cells)
 

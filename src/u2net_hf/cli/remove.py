@@ -79,18 +79,24 @@ def remove(
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
     engine: Annotated[
-        EngineName, typer.Option(help="onnxruntime starts fastest; openvino with --dtype int8 runs fastest.")
-    ] = EngineName.torch,
+        EngineName,
+        typer.Option(
+            help="auto: openvino for int8, onnxruntime for few photos where it is installed and has run the network "
+            "before, else torch. In float32 their maps are equal within 1e-4."
+        ),
+    ] = EngineName.auto,
     dtype: Annotated[
         Dtype,
         typer.Option(
             help="auto: for torch bfloat16 where the processor has it (equal to 0.001 in max F-beta), else float32. "
-            "int8, for onnxruntime and openvino: as good on average, but edges and faint parts differ."
+            "What the processor only emulates is refused. int8, for onnxruntime and openvino: as good on average, but "
+            "edges and faint parts differ."
         ),
     ] = Dtype.auto,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run the code that a model of others brings along; torch only.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say which engine runs, and why.")] = False,
 ) -> None:
     """Cut the salient object out of photos.
 
@@ -132,7 +138,13 @@ def remove(
     picture = None if background is None else open_background(background)
     options = RenderOptions(mask=mask, background=picture, threshold=threshold, matting=matting, crop=crop)
     load = partial(
-        _load_engine, models or ["u2netp"], engine=engine, device=device, dtype=dtype, trust=trust_remote_code
+        _load_engine,
+        models or ["u2netp"],
+        engine,
+        device=device,
+        dtype=dtype,
+        trust=trust_remote_code,
+        verbose=verbose,
     )
     if names_videos(inputs):
         remove_videos(inputs, output, options, load, smoothing, compress_level, batch_size, overwrite)
@@ -150,12 +162,21 @@ def _say(text: str) -> None:
     tqdm.write(printable(text), file=sys.stderr)
 
 
-def _load_engine(models: list[str], engine: str, device: str | None, dtype: str, trust: bool) -> Engine:
+def _load_engine(
+    models: list[str], engine: str, num_photos: int, *, device: str | None, dtype: str, trust: bool, verbose: bool
+) -> Engine:
     from ..engines import load_engine
+    from ..engines.choice import choose_engine
     from ..utils.process import keep_freed_memory
 
     keep_freed_memory()
-    return load_engine(models, engine, device=device, dtype=dtype, trust_remote_code=trust)
+    reason = "as asked"
+    if engine == EngineName.auto:
+        engine, reason = choose_engine(models, dtype, device, num_photos)
+    loaded = load_engine(models, engine, device=device, dtype=dtype, trust_remote_code=trust)
+    if verbose:
+        _say(f"Engine: {loaded.variant['engine']}, {loaded.variant['dtype']} ({reason})")
+    return loaded
 
 
 def _remove_one(
@@ -164,7 +185,7 @@ def _remove_one(
     suffix: Suffix,
     options: RenderOptions,
     compress_level: int,
-    load: Callable[[], Engine],
+    load: Callable[[int], Engine],
 ) -> None:
     """One image from a file or standard input to a file or standard output."""
     from ..images.files import WRITE_FORMATS, encode_image, save_image
@@ -172,7 +193,7 @@ def _remove_one(
     from ..utils.process import usable_cores
 
     check_destination(destination, "cut-out.png", WRITE_FORMATS)
-    result = remove_background(sys.stdin.buffer if source == STREAM else source, load(), options)
+    result = remove_background(sys.stdin.buffer if source == STREAM else source, load(1), options)
     threads = usable_cores()
     if destination == STREAM:
         image_format = WRITE_FORMATS[f".{suffix}"]
@@ -185,7 +206,7 @@ def _remove_many(
     jobs: list[Job],
     options: RenderOptions,
     compress_level: int,
-    load: Callable[[], Engine],
+    load: Callable[[int], Engine],
     batch_size: int,
     overwrite: bool,
 ) -> None:
@@ -201,7 +222,12 @@ def _remove_many(
         set_passive_wait_policy()
     remove_abandoned({job.destination.parent for job in jobs})
     results = remove_backgrounds(
-        jobs, load(), options=options, compress_level=compress_level, batch_size=batch_size, overwrite=overwrite
+        jobs,
+        load(len(jobs)),
+        options=options,
+        compress_level=compress_level,
+        batch_size=batch_size,
+        overwrite=overwrite,
     )
     with tqdm(total=len(jobs), unit="image", disable=None) as progress:
         report(results, progress, jobs)

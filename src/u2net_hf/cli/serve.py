@@ -85,7 +85,7 @@ def serve(
 
 def _usual_batch_size(engine: str, device: str | None) -> int:
     """On a CPU a batch costs memory and saves no time."""
-    if engine != EngineName.torch:
+    if engine not in (EngineName.torch, EngineName.auto):
         return 1
     from ..engines.torch_engine import usable_device
 

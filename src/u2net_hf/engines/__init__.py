@@ -31,10 +31,11 @@ def load_engine(
         name_or_path: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id; for ONNX Runtime
             and OpenVINO also a folder written by `u2net_hf.onnx_export.export.export_onnx`. Several of them give the
             mean of their maps.
-        engine: "torch"; or "onnxruntime" or "openvino", for which the network is exported once, into the cache.
+        engine: "torch"; or "onnxruntime" or "openvino", for which the network is exported once, into the cache; or
+            "auto", see [`u2net_hf.engines.choice.choose_engine`].
         device: Where torch runs it ("cpu", "cuda:1", ...), by default the accelerator if there is one. The other
             engines run on the CPU.
-        dtype: "float32"; "bfloat16" or "float16" for torch: faster on processors that have it; "auto": for torch
+        dtype: "float32"; "bfloat16" or "float16" for torch, on processors that have it; "auto": for torch
             bfloat16 on such processors, else float32. "int8" for ONNX Runtime and OpenVINO, and "bfloat16" for
             OpenVINO, are fast and less exact: measure what they cost with `u2net-hf evaluate-sod`.
         trust_remote_code: Whether torch may run code that comes with a model, for networks that neither this package
@@ -54,6 +55,10 @@ def load_engine(
         if not engines:
             raise ValueError("load_engine needs at least one model")
         return engines[0] if len(engines) == 1 else MeanEngine(engines)
+    if engine == EngineName.auto:
+        from .choice import choose_engine
+
+        engine = choose_engine([name_or_path], dtype, device)[0]
     if engine not in tuple(EngineName):
         raise ValueError(f"engine must be one of {', '.join(EngineName)}, got {engine!r}")
     if engine == EngineName.torch:

@@ -54,23 +54,35 @@ def check_names(path: Path, inputs: Collection[str], outputs: Collection[str]) -
         raise ValueError(f"{path} is no exported U²-Net: expected a graph from {INPUT} to {OUTPUT}, found {found}")
 
 
-def _export_once(files: ModelFiles, dtype: str) -> Path:
-    """Export into the cache, under a name that changes with the weights and with this package."""
+def is_exported(name_or_path: str | Path) -> bool:
+    """Whether the float32 graph of a network is there already, in its folder or in the cache."""
+    files = find_model(name_or_path)
+    return (files.folder / ONNX_FOLDER / FILE_NAMES["float32"]).is_file() or (
+        files.has_fused_form and _cached(files, "float32").is_file()
+    )
+
+
+def _cached(files: ModelFiles, dtype: str) -> Path:
+    """Where the cache has the export: the name changes with the weights and with this package."""
     weights = [*files.folder.glob("*.safetensors"), *files.folder.glob("*.bin")]
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(weights)]
     folder = Path(constants.HF_HOME) / "u2net_hf" / "exports" / _digest(files.folder.resolve())
-    path = folder / f"{dtype}-{_digest((__version__, states))}.onnx"
+    return folder / f"{dtype}-{_digest((__version__, states))}.onnx"
+
+
+def _export_once(files: ModelFiles, dtype: str) -> Path:
+    path = _cached(files, dtype)
     if path.is_file():
         return path
     from huggingface_hub.utils import WeakFileLock
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(folder / ".lock"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(path.parent / ".lock"):
         if not path.is_file():  # another process may have made it meanwhile
             from ..onnx_export.export import export_graph
 
             export_graph(resolve(files.name), path, dtype)
-            for other in folder.glob(f"{dtype}-*.onnx"):
+            for other in path.parent.glob(f"{dtype}-*.onnx"):
                 if other != path:  # of weights that are no longer there
                     other.unlink(missing_ok=True)
     return path

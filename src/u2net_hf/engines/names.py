@@ -6,8 +6,9 @@ from enum import StrEnum
 
 
 class EngineName(StrEnum):
-    """What can run a network."""
+    """What can run a network; `auto` is the one that `choice.py` takes."""
 
+    auto = "auto"
     torch = "torch"
     onnxruntime = "onnxruntime"
     openvino = "openvino"

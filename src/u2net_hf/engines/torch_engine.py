@@ -16,7 +16,7 @@ from ..images.files import on_ground
 from ..models.u2net.pixels_u2net import InputOptions, saliency
 from ..weights.loading import load_pretrained, load_whole_model, reading
 from ..weights.published import resolve
-from .cpu import cpu_has_bfloat16
+from .cpu import cpu_computes_in
 from .fused_u2net import FusedU2Net
 from .interface import DESCRIBED, Engine, PixelEngine, describe_input
 from .model_files import find_model
@@ -192,12 +192,17 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """The type of this name; of "auto", bfloat16 where the device has instructions for it, else float32.
 
     Raises:
-        ValueError: If torch computes in no such type here.
+        ValueError: If torch computes in no such type, or this processor only emulates it.
     """
     if dtype == "auto":
-        supported = {"cpu": cpu_has_bfloat16, "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False)}
+        supported = {
+            "cpu": lambda: cpu_computes_in("bfloat16"),
+            "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+        }
         return torch.bfloat16 if supported.get(device.type, lambda: False)() else torch.float32
     if dtype not in DTYPES:
         hint = "; int8 is for the engines onnxruntime and openvino" if dtype == "int8" else ""
         raise ValueError(f"dtype of the engine torch must be auto, {', '.join(DTYPES)}, got {dtype!r}{hint}")
+    if device.type == "cpu" and dtype != "float32" and cpu_computes_in(dtype) is False:
+        raise ValueError(f"this processor only emulates {dtype}, slower than float32: choose float32 or auto")
     return DTYPES[dtype]
