@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from u2net_hf.engines import fused_u2net
 from u2net_hf.engines.doubled_convolution import bilinear_filter, convolve_doubled
 from u2net_hf.engines.fused_u2net import ConvReLU, FusedU2Net, SideMap
+from u2net_hf.engines.winograd_convolution import convolve_by_winograd, transform_weight
 from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
 from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
@@ -36,10 +37,11 @@ def trained(config: U2NetConfig) -> U2NetForImageSegmentation:
     return model
 
 
-@pytest.fixture(params=[0, 10**9], ids=["transposed", "resized"])
-def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the transposed convolutions wherever sizes double, and with none of them."""
-    monkeypatch.setattr(fused_u2net, "MIN_WORK", request.param)
+@pytest.fixture(params=[(0, 10**9), (10**9, 10**9), (0, 0)], ids=["transposed", "resized", "winograd"])
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the transposed convolutions wherever sizes double, with none of them, and all others by Winograd's way."""
+    for name, value in zip(("MIN_WORK", "MIN_CHANNELS"), request.param, strict=True):
+        monkeypatch.setattr(fused_u2net, name, value)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (3, 2), (7, 9)])
@@ -49,6 +51,30 @@ def test_convolving_a_doubled_image_at_its_small_size(size: tuple[int, int]) -> 
     transposed = weight.transpose(0, 1).flip(2, 3)
     result = convolve_doubled(low, transposed, bilinear_filter(weight))
     torch.testing.assert_close(result, F.conv2d(doubled, weight, padding=1), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (6, 8), (7, 9)])
+def test_winograd_convolves(size: tuple[int, int]) -> None:
+    hidden, weight = torch.randn(2, 3, *size, dtype=torch.float64), torch.randn(5, 3, 3, 3, dtype=torch.float64)
+    expected = F.conv2d(hidden, weight, padding=1)
+    for image in (hidden, hidden.contiguous(memory_format=torch.channels_last)):
+        result = convolve_by_winograd(image, transform_weight(weight))
+        torch.testing.assert_close(result, expected, atol=1e-12, rtol=0)
+
+
+def test_winograd_is_as_exact_as_a_convolution() -> None:
+    hidden, weight = torch.randn(1, 256, 20, 20).relu(), torch.randn(256, 256, 3, 3) / 48
+    exact = F.conv2d(hidden.double(), weight.double(), padding=1)
+    error = abs(convolve_by_winograd(hidden, transform_weight(weight)) - exact).max()
+    assert error < max(1e-5, 1.5 * abs(F.conv2d(hidden, weight, padding=1) - exact).max())
+
+
+def test_layers_of_many_channels_are_carried_out_by_winograd() -> None:
+    weight = torch.zeros(256, 512, 3, 3)
+    assert ConvReLU(weight, torch.zeros(256)).by_winograd
+    assert not ConvReLU(weight, torch.zeros(256), dilation=2).by_winograd
+    assert not ConvReLU(weight.bfloat16(), torch.zeros(256).bfloat16()).by_winograd
+    assert not ConvReLU(weight[:64], torch.zeros(64)).by_winograd
 
 
 def test_a_side_map_is_a_convolution() -> None:
@@ -67,7 +93,7 @@ def test_a_layer_adds_before_it_clips(dilation: int) -> None:
     torch.testing.assert_close(layer(hidden, addend).double(), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     "options",
@@ -93,7 +119,7 @@ def test_tiny_networks_give_the_plain_maps(options: dict, size: tuple[int, int])
     torch.testing.assert_close(single.double(), expected, atol=2e-6 * scale, rtol=0)
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("each_way")
 def test_on_other_devices_than_a_cpu_a_batch_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = trained(tiny_u2net_config()), torch.randn(3, 3, 32, 48, dtype=torch.float64)
     fused = model.fuse()

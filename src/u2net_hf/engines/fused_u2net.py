@@ -14,6 +14,7 @@ What it leaves out, none of which changes a map by more than rounding:
 
   and the first part costs a quarter at the small size, with no upsampled and no concatenated map. It holds for sizes
   that double exactly; to other sizes the map is resized first.
+- Layers of many channels are carried out by Winograd's way on a CPU in float32 (`winograd_convolution.py`).
 
 The weights exist once, in the form that is used.
 """
@@ -27,13 +28,17 @@ from torch.nn import functional as F
 
 from ..models.u2net.stages_u2net import parse_stage
 from .doubled_convolution import bilinear_filter, convolve_doubled
+from .winograd_convolution import convolve_by_winograd, transform_weight
 
 # The transposed convolution saves 14 operations per input channel, output channel and pixel of the large map. Below
 # this product of the three its small steps cost more (measured on a CPU; on GPUs it was not).
 MIN_WORK = 2_000_000
+# Winograd's way pays where in * out / (in + out) channels are at least this (measured on a CPU): in deep stages.
+MIN_CHANNELS = 100
 # A BatchNorm that divides by a tiny variance leaves a layer whose sums nearly cancel with a bias of hundreds: in 16
 # bits what is left is noise. Such layers stay in float32: 4 of 112 in the published U²-Net†, 5 in U²-Net, all cheap.
 LARGE_BIAS = 16.0
+CHANNELS_LAST = torch.channels_last
 
 
 class ConvReLU(nn.Module):
@@ -50,13 +55,20 @@ class ConvReLU(nn.Module):
         self.weight: torch.Tensor
         self.bias: torch.Tensor
         self.dilation = dilation
-        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
+        out_channels, in_channels = weight.shape[:2]
+        many = in_channels * out_channels >= MIN_CHANNELS * (in_channels + out_channels)
+        self.by_winograd = many and dilation == 1 and weight.dtype.itemsize >= 4 and weight.device.type == "cpu"
+        transformed = transform_weight(weight) if self.by_winograd else weight.contiguous(memory_format=CHANNELS_LAST)
+        self.register_buffer("weight", transformed)
         self.register_buffer("bias", bias)
 
     def forward(self, hidden: torch.Tensor, addend: torch.Tensor | None = None) -> torch.Tensor:
         """`relu(convolution + addend)`; the result takes the memory of `addend`."""
         hidden = hidden.to(self.bias.dtype)
-        result = F.conv2d(hidden, self.weight, self.bias, padding=self.dilation, dilation=self.dilation)
+        if self.by_winograd:
+            result = convolve_by_winograd(hidden, self.weight).add_(self.bias[:, None, None])
+        else:
+            result = F.conv2d(hidden, self.weight, self.bias, padding=self.dilation, dilation=self.dilation)
         return (result if addend is None else addend.add_(result)).relu_()
 
 
@@ -76,7 +88,7 @@ class UpConvReLU(nn.Module):
         self.of_skip = ConvReLU(weight[:, low_channels:], bias)
         # A transposed convolution has its axes of channels exchanged and its taps in the other order.
         transposed = weight[:, :low_channels].transpose(0, 1).flip(2, 3)
-        self.register_buffer("transposed", transposed.contiguous(memory_format=torch.channels_last))
+        self.register_buffer("transposed", transposed.contiguous(memory_format=CHANNELS_LAST))
         self.register_buffer("smoothing", bilinear_filter(weight))
 
     def forward(self, low: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
@@ -126,7 +138,7 @@ class SideMap(nn.Module):
         super().__init__()
         self.taps: torch.Tensor
         taps = weight.flip(2, 3).permute(0, 2, 3, 1).reshape(-1, weight.shape[1], 1, 1)
-        self.register_buffer("taps", taps.contiguous(memory_format=torch.channels_last))
+        self.register_buffer("taps", taps.contiguous(memory_format=CHANNELS_LAST))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """One map per tap and output channel, shifted and added."""
@@ -225,7 +237,7 @@ class FusedU2Net(nn.Module):
 
     def _predict(self, pixel_values: torch.Tensor) -> torch.Tensor:
         size = pixel_values.shape[-2:]
-        hidden = self.stem(pixel_values.to(dtype=self.dtype, memory_format=torch.channels_last))
+        hidden = self.stem(pixel_values.to(dtype=self.dtype, memory_format=CHANNELS_LAST))
         states: list[torch.Tensor] = []
         for stage in self.encoder:
             hidden = stage(halve(hidden) if states else hidden)
