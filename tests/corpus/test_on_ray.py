@@ -33,10 +33,11 @@ def cluster() -> Iterator[Any]:
     from u2net_hf.corpus import on_ray
 
     options = {"num_cpus": 1, "object_store_memory": MEMORY}
-    cluster = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
-    cluster.add_node(**options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_worker_niceness", "0")  # by default others' work comes first
+        cluster = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
+        cluster.add_node(**options)
         on_ray._connect(cluster.address)
         yield cluster
         ray.shutdown()
