@@ -1,6 +1,7 @@
 """Speed of this project beside the usual alternatives: in turns, medians of several rounds.
 
     python scripts/benchmark.py model
+    python scripts/benchmark.py detail
     python scripts/benchmark.py cuda
     python scripts/benchmark.py end-to-end
     python scripts/benchmark.py startup
@@ -21,6 +22,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import cuda as cuda_benchmark
+from benchmarks import detail as detail_benchmark
 from benchmarks import end_to_end as end_to_end_benchmark
 from benchmarks import metrics as metrics_benchmark
 from benchmarks import model as model_benchmark
@@ -64,6 +66,17 @@ def model(
     """The network alone, beside ONNX Runtime on the published file."""
     _check(network)
     model_benchmark.run(output, rounds, threads, network, batch, engines)
+
+
+@app.command()
+def detail(
+    rounds: Rounds = 5,
+    threads: Threads = CORES,
+    capped: Annotated[str | None, typer.Option(help="The variables that hold PyTorch to AVX2, as text.")] = None,
+    output: Output = PAGE,
+) -> None:
+    """IS-Net at 1024x1024, beside ONNX Runtime on the published file."""
+    detail_benchmark.run(output, rounds, threads, capped)
 
 
 @app.command()
@@ -139,6 +152,7 @@ def every(
 ) -> None:
     """Everything, with the usual number of rounds."""
     model(output=output)
+    detail(output=output)
     cuda(output=output)
     end_to_end(output=output)
     startup(output=output)

@@ -36,7 +36,7 @@ CLASSES = {
     "Arm with bfloat16": {"asimd", "bf16"},
     "Arm": {"asimd"},
 }
-SECTIONS = ("model", "cuda", "end-to-end", "startup", "metrics", "training", "loader")
+SECTIONS = ("model", "detail", "cuda", "end-to-end", "startup", "metrics", "training", "loader")
 
 
 def save(

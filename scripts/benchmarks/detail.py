@@ -1,0 +1,110 @@
+"""IS-Net at 1024x1024: time and memory of one image beside ONNX Runtime on the published file."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from u2net_hf.engines import load_engine
+from u2net_hf.utils.process import keep_freed_memory
+from u2net_hf.weights.published import pull, pull_onnx
+
+from .report import save
+from .timing import Side, Work, compare
+
+NETWORK, SIDE = "isnet", 1024
+TITLE = f"IS-Net at {SIDE}x{SIDE}"
+NOTE = """Random pixel values, {threads} threads; the peak is that of the process, loading included. The published
+file as npm has it holds its weights in half precision; here they are widened to float32, which is exact."""
+CAPPED = "The same processor capped to AVX2 by `{variables}`, which ONNX Runtime does not heed."
+
+
+def run(output: Path, rounds: int, threads: int, capped: str | None = None) -> None:
+    """Measure and write the section "detail".
+
+    Args:
+        output: The page.
+        rounds: Turns of each side.
+        threads: Of each side.
+        capped: The variables by which PyTorch is held to AVX2, for the record: without ONNX Runtime and bfloat16 then.
+    """
+    pull(NETWORK)  # before any clock runs
+    torch_sides = [Side("PyTorch, plain, float32", build_plain, (threads,))]
+    torch_sides.append(Side("PyTorch, fused, float32", build_fused, (threads, "float32")))
+    notes = [NOTE.format(threads=threads)]
+    if capped:
+        row = compare(f"{TITLE}, 1 image", torch_sides, rounds)
+        save(output, "detail", TITLE, [row], [*notes, CAPPED.format(variables=capped)], "AVX2, by capping")
+        return
+    torch_sides.append(Side("PyTorch, fused, bfloat16", build_fused, (threads, "bfloat16")))
+    with tempfile.TemporaryDirectory() as folder:
+        file = in_single_precision(pull_onnx(NETWORK), Path(folder) / "isnet.onnx")
+        rival = Side("ONNX Runtime, the published file, float32", build_onnxruntime, (str(file), threads))
+        save(output, "detail", TITLE, [compare(f"{TITLE}, 1 image", [rival, *torch_sides], rounds)], notes)
+
+
+def in_single_precision(published: Path, path: Path) -> Path:
+    """The published graph with float32 weights, computed in float32, written to `path`."""
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
+    content = onnx.load(published)
+
+    def widen(tensor: TensorProto) -> None:
+        if tensor.data_type == TensorProto.FLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+
+    for tensor in content.graph.initializer:
+        widen(tensor)
+    for node in content.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+            elif node.op_type == "Constant":
+                widen(attribute.t)
+    for value in (*content.graph.value_info, *content.graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    onnx.save(content, path)
+    return path
+
+
+def _pixel_values() -> np.ndarray:
+    return np.random.default_rng(0).normal(scale=0.3, size=(1, 3, SIDE, SIDE)).astype(np.float32)
+
+
+def build_onnxruntime(file: str, threads: int) -> Work:
+    """The published graph, asked for the map alone."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    name, wanted, pixel_values = session.get_inputs()[0].name, session.get_outputs()[0].name, _pixel_values()
+    return lambda: session.run([wanted], {name: pixel_values})
+
+
+def build_plain(threads: int) -> Work:
+    """The network as transformers loads it, without gradients."""
+    from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
+
+    torch.set_num_threads(threads)
+    model = U2NetForImageSegmentation.from_pretrained(pull(NETWORK)).eval()
+    pixel_values = torch.from_numpy(_pixel_values())
+
+    @torch.inference_mode()
+    def predict() -> torch.Tensor:
+        return model(pixel_values).logits.sigmoid()
+
+    return predict
+
+
+def build_fused(threads: int, dtype: str) -> Work:
+    """The engine of the commands."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    engine, pixel_values = load_engine(NETWORK, "torch", device="cpu", dtype=dtype), _pixel_values()
+    return lambda: engine.probabilities(pixel_values)  # type: ignore[attr-defined]
