@@ -104,16 +104,16 @@ class UpConvReLU(nn.Module):
 
 
 class RSU(nn.Module):
-    """Residual U-block: `(B, in, H, W)`, or the two maps that its first layer takes, to `(B, out, H, W)`."""
+    """Residual U-block: what follows its first layer, `entry`, from that one's result `(B, out, H, W)` to the like."""
 
     def __init__(self, entry: ConvReLU | UpConvReLU, down: Sequence[ConvReLU], up: Sequence[nn.Module], dilated: bool):
         super().__init__()
         self.entry, self.down, self.up = entry, nn.ModuleList(down), nn.ModuleList(up)
         self.dilated = dilated
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """As the plain network's block."""
-        residual = hidden = self.entry(*inputs)
+    def forward(self, residual: torch.Tensor) -> torch.Tensor:
+        """As the plain network's block; who called `entry` need not hold what went into it meanwhile."""
+        hidden = residual
         skips: list[torch.Tensor] = []
         for level, layer in enumerate(self.down):
             pooled = 0 < level < len(self.down) - 1 and not self.dilated
@@ -165,6 +165,8 @@ class FusedU2Net(nn.Module):
         super().__init__()
         self.stem = stem
         self.bias: torch.Tensor
+        self.encoder: Any  # a ModuleList does not tell of what
+        self.decoder: Any
         self.encoder, self.decoder, self.sides = nn.ModuleList(encoder), nn.ModuleList(decoder), nn.ModuleList(sides)
         self.register_buffer("bias", bias)
         self.num_channels = num_channels
@@ -240,13 +242,15 @@ class FusedU2Net(nn.Module):
         hidden = self.stem(pixel_values.to(dtype=self.dtype, memory_format=CHANNELS_LAST))
         states: list[torch.Tensor] = []
         for stage in self.encoder:
-            hidden = stage(halve(hidden) if states else hidden)
+            hidden = stage.entry(halve(hidden) if states else hidden)
+            hidden = stage(hidden)
             states.append(hidden)
         hidden, logits = states.pop(), self.bias
         first = 1 + len(self.decoder) - len(self.sides)  # of the maps from the deepest up, that has a side output
         for number in range(1 + len(self.decoder)):
             if number > 0:
-                hidden = self.decoder[number - 1](hidden, states.pop())
+                hidden = self.decoder[number - 1].entry(hidden, states.pop())
+                hidden = self.decoder[number - 1](hidden)
             if number >= first:
                 logits = logits + resize(self.sides[number - first](hidden), size)
         return logits

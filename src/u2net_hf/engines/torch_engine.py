@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from ..images.files import on_ground
 from ..models.u2net.pixels_u2net import InputOptions, saliency
+from ..utils.process import release_freed_memory
 from ..weights.loading import load_pretrained, load_whole_model, reading
 from ..weights.published import resolve
 from .cpu import cpu_computes_in
@@ -121,6 +122,8 @@ def load(
         whole = load_model(name_or_path, device="cpu")[0]
         config, state_dict = whole.config.to_dict(), whole.state_dict()
     network = FusedU2Net.from_state_dict(config, state_dict, number_type, place)
+    del state_dict
+    release_freed_memory()  # the weights as they were read: in small blocks, of no use for activations
     return TorchEngine(network, files.input_options, number_type)
 
 

@@ -32,6 +32,19 @@ def keep_freed_memory() -> bool:
     return bool(kept and libc.mallopt(M_MMAP_THRESHOLD, LARGEST_THRESHOLD))
 
 
+def release_freed_memory() -> bool:
+    """Have glibc's malloc give all that is free back to the system now, whatever it was told to keep.
+
+    Returns:
+        Whether it could be asked: only on Linux with glibc.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "malloc_trim"):
+        return False
+    libc.malloc_trim(0)
+    return True
+
+
 VARIABLE = "OMP_WAIT_POLICY"
 
 
