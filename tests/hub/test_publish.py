@@ -80,7 +80,7 @@ def files(folder: Path) -> set[str]:
 MODEL_FILES = {
     *("README.md", "config.json", "model.safetensors", "preprocessor_config.json", "configuration_u2net.py"),
     *("modeling_u2net.py", "pipeline_u2net.py", "image_processing_u2net.py", "pixels_u2net.py"),
-    *("photo_u2net.py", "render_u2net.py", "stages_u2net.py"),
+    *("photo_u2net.py", "render_u2net.py", "stages_u2net.py", "handler.py", "requirements.txt"),
 }
 
 

@@ -47,6 +47,8 @@ def publish_model(
 ) -> str:
     """Publish a model: weights, configuration, image processor, pipeline, their code, and a card of what was measured.
 
+    A handler goes along, with which the Hub's Inference Endpoints serve it.
+
     Args:
         source: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id.
         repo_id: The repository on the Hub, "user/name".
@@ -179,6 +181,8 @@ def write_model(
     BackgroundRemovalPipeline(model=model, image_processor=image_processor).save_pretrained(folder)
     for number, photo in enumerate(examples, 1):
         save_image(_draw_example(photo, model, image_processor), folder / "images" / f"example-{number}.jpg")
+    for extra in ("handler.py", "requirements.txt"):  # for Inference Endpoints
+        shutil.copyfile(find_template(f"model/{extra}"), folder / extra)
     if results is not None and measured is not None:
         # Without the path of this machine by which the model was named.
         write_results(replace(measured, model=repo_id), folder / "results.json")
