@@ -124,7 +124,7 @@ def remove(
 
         u2net-hf remove photo.jpg --crop 0.05 --background white -o shop.jpg
 
-        u2net-hf remove clip.mp4 -o clip.webm --smoothing 0.7
+        u2net-hf remove clip.mp4 -o clip.webm --smoothing 0.8
 
         curl -s https://example.org/photo.jpg | u2net-hf remove - > cut-out.png
     """

@@ -1,20 +1,27 @@
-"""Less flicker: the map of a frame mixed with those before it, where the picture stands still."""
+"""Less flicker: the map of a frame mixed with those before it, moved along with the picture. Needs OpenCV."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import cv2
 import numpy as np
 from PIL import Image
 
-_STILL = 0.12  # root mean square over a small block; what moves is more
-_CUT = 0.25  # mean over the picture, as between two scenes
-_BLOCK = 8
+_LARGEST_ERROR = 1.0  # pixels by which motion there and back may miss the point where it began
+_ALIKE = 0.1  # root mean square of gray in [0, 1] over a window, by which what is followed may change
+_WINDOW = (5, 5)
 
 
 class Smoother:
-    """An exponential mean over time of the maps of a video, which forgets where the picture changes.
+    """An exponential mean over time of the maps of a video, along the motion of the picture.
+
+    Each pixel is followed back to the frame before by optical flow (Kroeger et al., "Fast optical flow using dense
+    inverse search", 2016). Where the flow there and the flow back do not meet, or lead to what looks different (what
+    was hidden, what is new, a cut to another scene), the mean begins anew.
 
     Args:
-        strength: The share of the frames before in a map, in [0, 1), where nothing moves; 0 leaves maps as they are.
+        strength: The share of the frames before in a map, in [0, 1); 0 leaves maps as they are.
 
     Raises:
         ValueError: If the strength is outside [0, 1).
@@ -24,33 +31,48 @@ class Smoother:
         if not 0 <= strength < 1:
             raise ValueError(f"smoothing must be at least 0 and below 1, got {strength}")
         self.strength = strength
-        self._map: np.ndarray | None = None
-        self._seen: np.ndarray | None = None
+        self._flow = _optical_flow()
+        self._before: tuple[np.ndarray, np.ndarray] | None = None
 
     def __call__(self, soft_map: np.ndarray, seen: Image.Image) -> np.ndarray:
         """Smooth the next map.
 
         Args:
             soft_map: An array (h, w) in [0, 1].
-            seen: The picture that the network saw, RGB.
+            seen: The picture that the network saw.
         """
         if not self.strength:
             return soft_map
-        height, width = soft_map.shape
-        pixels = np.asarray(seen.resize((width, height)) if seen.size != (width, height) else seen, np.float32) / 255
-        if self._map is not None and self._seen is not None:
-            share = self.strength * self._stillness(pixels, self._seen)
-            soft_map = soft_map + share * (self._map - soft_map)
-        self._map, self._seen = soft_map, pixels
+        gray = np.asarray(seen.convert("L").resize(soft_map.shape[::-1]), np.uint8)
+        if self._before is not None:
+            earlier, earlier_gray = self._before
+            back, there = self._flow.calc(gray, earlier_gray, None), self._flow.calc(earlier_gray, gray, None)
+            share = self.strength * follows(back, there) * _likeness(gray, warp(earlier_gray.astype(np.float32), back))
+            soft_map = soft_map + share * (warp(earlier, back) - soft_map)
+        self._before = soft_map, gray
         return soft_map
 
-    @staticmethod
-    def _stillness(pixels: np.ndarray, before: np.ndarray) -> np.ndarray | float:
-        """How much each pixel (h, w) is what it was, from 0 to 1; 0 everywhere at a cut."""
-        difference = np.square(pixels - before).mean(axis=2)
-        if np.sqrt(difference).mean() > _CUT:
-            return 0.0
-        image = Image.fromarray(difference)
-        small = (-(-image.width // _BLOCK), -(-image.height // _BLOCK))
-        blocks = image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR)
-        return np.exp(-np.asarray(blocks) / _STILL**2)
+
+def _optical_flow() -> Any:
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+
+def _likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How alike two gray pictures (h, w) are at each place, from 0 to 1."""
+    return np.exp(-cv2.blur(np.square((one - other) / np.float32(255 * _ALIKE)), _WINDOW))
+
+
+def warp(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Fetch values (h, w) or (h, w, n), float32, from where a flow (h, w, 2) of x and y leads, bilinearly."""
+    y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
+    return cv2.remap(values, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def follows(back: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Where a flow leads to a point of the picture from which the opposite flow leads back: booleans (h, w)."""
+    height, width = back.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    inside = (abs(x + back[..., 0] - (width - 1) / 2) <= width / 2) & (
+        abs(y + back[..., 1] - (height - 1) / 2) <= height / 2
+    )
+    return inside & (np.linalg.norm(back + warp(there, back), axis=2) < _LARGEST_ERROR)
