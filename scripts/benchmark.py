@@ -5,6 +5,7 @@
     python scripts/benchmark.py cuda
     python scripts/benchmark.py end-to-end
     python scripts/benchmark.py startup
+    python scripts/benchmark.py serve
     python scripts/benchmark.py training --data sod
     python scripts/benchmark.py metrics --masks sod/masks --maps sod/maps/DSS
     python scripts/benchmark.py all --data sod --maps sod/maps/DSS
@@ -26,6 +27,7 @@ from benchmarks import detail as detail_benchmark
 from benchmarks import end_to_end as end_to_end_benchmark
 from benchmarks import metrics as metrics_benchmark
 from benchmarks import model as model_benchmark
+from benchmarks import serving as serving_benchmark
 from benchmarks import startup as startup_benchmark
 from benchmarks import training as training_benchmark
 from benchmarks.rembg_rival import install_rembg
@@ -110,6 +112,19 @@ def startup(rounds: Rounds = 7, work_dir: WorkDir = WORK_DIR, output: Output = P
     engines = end_to_end_benchmark.usable_engines()
     rembg = install_rembg(work_dir / "rembg", end_to_end_benchmark.NETWORK)
     startup_benchmark.run(output, work_dir, rembg, rounds, engines)
+
+
+@app.command()
+def serve(
+    clients: Annotated[list[int], typer.Option(min=1, help="At once; repeatable, fewest first.")] = [1, 8, 64],  # noqa: B006
+    seconds: Annotated[float, typer.Option(min=0, help="How long each number of clients asks.")] = 30,
+    only: Annotated[str, typer.Option(help="Only servers whose name has this in it; lines of others stay.")] = "",
+    work_dir: WorkDir = WORK_DIR,
+    output: Output = PAGE,
+) -> None:
+    """The HTTP server under load, beside `rembg s`."""
+    rembg = install_rembg(work_dir / "rembg", serving_benchmark.NETWORK)
+    serving_benchmark.run(output, work_dir, rembg, clients, seconds, only)
 
 
 @app.command()

@@ -36,7 +36,7 @@ CLASSES = {
     "Arm with bfloat16": {"asimd", "bf16"},
     "Arm": {"asimd"},
 }
-SECTIONS = ("model", "detail", "cuda", "end-to-end", "startup", "metrics", "training", "loader")
+SECTIONS = ("model", "detail", "cuda", "end-to-end", "startup", "serving", "metrics", "training", "loader")
 
 
 def save(
@@ -55,7 +55,7 @@ def save(
         output: The Markdown page.
         section: Its name in the JSON file, one of `SECTIONS`.
         title: Its heading.
-        rows: From [`benchmarks.timing.compare`].
+        rows: From [`benchmarks.timing.compare`], or tables of other columns: `work`, `columns`, `lines` of cells.
         notes: Paragraphs below the tables.
         part: What the section is of, if not of this processor's class: a GPU.
     """
@@ -86,7 +86,19 @@ def _draw_section(content: dict[str, Any]) -> str:
     return "".join([*parts, *(f"\n{note}\n" for note in content["notes"])])
 
 
+def saved_lines(output: Path, section: str) -> list[list[str]]:
+    """The lines of a section's first table, if it has other columns: what was measured on this class earlier."""
+    file = output.with_suffix(".json")
+    classes = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    tables = classes.get(processor_class(), {}).get(section, {}).get("rows", [])
+    return tables[0]["lines"] if tables else []
+
+
 def _table(row: dict[str, Any]) -> str:
+    if "columns" in row:
+        rule = "|---|" + "---:|" * (len(row["columns"]) - 1)
+        lines = ["| " + " | ".join(cells) + " |" for cells in (row["columns"], *row["lines"])]
+        return "\n".join([f"\n#### {row['work']}\n", lines[0], rule, *lines[1:]]) + "\n"
     rounds = f"{row['rounds']} round" + "s" * (row["rounds"] > 1)
     lines = [f"\n#### {row['work']}\n\n{rounds}\n", "| | ms | range | CPU, ms | ratio | peak, MB |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
