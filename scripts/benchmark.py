@@ -118,7 +118,7 @@ def startup(rounds: Rounds = 7, work_dir: WorkDir = WORK_DIR, output: Output = P
 def serve(
     clients: Annotated[list[int], typer.Option(min=1, help="At once; repeatable, fewest first.")] = [1, 8, 64],  # noqa: B006
     seconds: Annotated[float, typer.Option(min=0, help="How long each number of clients asks.")] = 30,
-    only: Annotated[str, typer.Option(help="Only servers whose name has this in it; lines of others stay.")] = "",
+    only: Annotated[str, typer.Option(help="Only the server of this name; lines of others stay.")] = "",
     work_dir: WorkDir = WORK_DIR,
     output: Output = PAGE,
 ) -> None:

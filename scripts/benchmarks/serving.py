@@ -23,6 +23,7 @@ NETWORK = "u2netp"
 ENGINES = (("torch", "auto"), ("openvino", "int8"))
 MEGAPIXELS = (0.5, 1.0, 2.0, 4.0, 8.0, 12.0)
 COLUMNS = ["", "clients", "requests", "requests/s", "p50, s", "p99, s", "peak, MB", "held, MB"]
+ENDED = ["", "ended by the system", "", "", "", ""]  # for lack of memory
 HOST, START_SECONDS = "127.0.0.1", 120
 BOUNDARY = "benchmark"
 PART = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
@@ -50,29 +51,36 @@ class Contender(NamedTuple):
 
 def contenders(rembg: Rembg) -> list[Contender]:
     """rembg, and this package with each engine."""
-    command = str(Path(sys.executable).with_name("u2net-hf"))
     theirs = [rembg.command, "s", "--no-ui", "--host", HOST, "--log_level", "error", "--port"]
-    found = [Contender("rembg s", theirs, "/api/remove", True, rembg.variables)]
+    bounded = [*theirs[:-1], "--threads", "2", "--port"]
+    found = [
+        Contender(name, command, "/api/remove", True, rembg.variables)
+        for name, command in (("rembg s", theirs), ("rembg s --threads 2", bounded))
+    ]
+    ours = str(Path(sys.executable).with_name("u2net-hf"))
     for engine, dtype in ENGINES:
-        ours = [command, "serve", "-m", NETWORK, "--engine", engine, "--dtype", dtype, "--port"]
-        found.append(Contender(f"u2net-hf serve, {engine}, {dtype}", ours, "/remove", False, {}))
+        command = [ours, "serve", "-m", NETWORK, "--engine", engine, "--dtype", dtype, "--port"]
+        found.append(Contender(f"u2net-hf serve, {engine}, {dtype}", command, "/remove", False, {}))
     return found
 
 
 def run(output: Path, work_dir: Path, rembg: Rembg, clients: Sequence[int], seconds: float, only: str) -> None:
-    """Measure the servers whose names hold a text, with each number of clients for so long; others' lines stay."""
+    """Measure all servers, or the one of a name, with each number of clients for so long; others' lines stay."""
     photos = [path.read_bytes() for path in make_photos(work_dir / "served", list(MEGAPIXELS))]
     lines = {tuple(line[:2]): line for line in saved_lines(output, "serving")}
     for contender in contenders(rembg):
-        if only not in contender.name:
+        if only not in (contender.name, ""):
             continue
         with _started(contender) as (process, port):
             _load(contender, port, photos, 1, 0)  # the first request of rembg loads the network
             for count in clients:
                 load = _load(contender, port, photos, count, seconds)
-                line = [contender.name, str(count), *load, *_memory(process.pid)]
+                ended = process.poll() is not None
+                line = [contender.name, str(count), *(ENDED if ended else (*load, *_memory(process.pid)))]
                 lines[contender.name, str(count)] = line
                 print(*line, file=sys.stderr)
+                if ended:
+                    break
     order = [contender.name for contender in contenders(rembg)]
     ordered = sorted(lines.values(), key=lambda line: (int(line[1]), order.index(line[0])))
     sizes = ", ".join(f"{size:g}" for size in MEGAPIXELS)
@@ -115,7 +123,10 @@ def _load(contender: Contender, port: int, photos: Sequence[bytes], clients: int
         number = first
         while number == first or time.perf_counter() - start < seconds:
             before = time.perf_counter()
-            status = _post(contender, port, photos[number % len(photos)])
+            try:
+                status = _post(contender, port, photos[number % len(photos)])
+            except OSError:  # the server is gone
+                return
             times.append(time.perf_counter() - before)
             failures.extend([status] * (status != 200))
             number += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -68,6 +70,9 @@ def remove(
         int,
         typer.Option(min=0, max=9, help="Of PNG files: 1 is fast; higher is smaller and slower."),
     ] = 1,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on: do what comes into the folders, until Ctrl-C.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose result exists.")] = False,
     max_megapixels: Annotated[
         float | None, typer.Option(min=0.001, help="Larger photos are refused, by default those above 179 megapixels.")
@@ -120,6 +125,8 @@ def remove(
 
         u2net-hf remove photos/ -o cut-outs/ --background white --format jpg
 
+        u2net-hf remove inbox/ -o cut-outs/ --watch
+
         u2net-hf remove photo.jpg --mask -o mask.png
 
         u2net-hf remove photo.jpg --crop 0.05 --background white -o shop.jpg
@@ -150,6 +157,11 @@ def remove(
         remove_videos(inputs, output, options, load, smoothing, compress_level, batch_size, overwrite)
     elif names_stream(inputs, output):
         _remove_one(inputs[0], output or STREAM, suffix, options, compress_level, load)
+    elif watch:
+        if output is None or not all(map(os.path.isdir, inputs)):
+            raise ValueError("--watch needs folders, and --output with another one for the results")
+        plan = partial(plan_outputs, inputs, output, suffix=f".{suffix}", allow_empty=True)
+        _watch(plan, options, compress_level, load, batch_size, overwrite)
     else:
         jobs = plan_outputs(inputs, output, suffix=f".{suffix}", tag="mask" if mask else "cut-out")
         _remove_many(jobs, options, compress_level, load, batch_size, overwrite)
@@ -231,3 +243,31 @@ def _remove_many(
     )
     with tqdm(total=len(jobs), unit="image", disable=None) as progress:
         report(results, progress, jobs)
+
+
+def _watch(
+    plan: Callable[[], list[Job]],
+    options: RenderOptions,
+    compress_level: int,
+    load: Callable[[int], Engine],
+    batch_size: int,
+    overwrite: bool,
+) -> None:
+    """Do what comes into folders, until Ctrl-C, which ends when what is being written is written."""
+    from ..images.watching import watch
+    from ..removal.removal import remove_backgrounds
+    from ..utils.process import set_passive_wait_policy
+
+    plan()  # wrong arguments are told at once
+    set_passive_wait_policy()
+    with contextlib.suppress(KeyboardInterrupt):
+        engine = load(sys.maxsize)
+        _say("Watching; Ctrl-C ends.")
+        for jobs in watch(plan, overwrite=overwrite):
+            for result in remove_backgrounds(
+                jobs, engine, options=options, compress_level=compress_level, batch_size=batch_size, overwrite=True
+            ):
+                if result.error is None:
+                    typer.echo(printable(result.job.destination))
+                else:
+                    _say(f"Error: {result.error}")

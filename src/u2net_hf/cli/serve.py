@@ -33,8 +33,8 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
     engine: Annotated[
-        EngineName, typer.Option(help="As for `remove`; openvino with --dtype int8 runs fastest.")
-    ] = EngineName.torch,
+        EngineName, typer.Option(help="As for `remove`; with --dtype int8 openvino is the fastest of all.")
+    ] = EngineName.auto,
     dtype: Annotated[
         Dtype, typer.Option(help="As for `remove`; auto: for torch bfloat16 where the processor has it.")
     ] = Dtype.auto,
@@ -63,6 +63,7 @@ def serve(
         from ..serving.server import Server, open_socket
     except ModuleNotFoundError as error:
         raise RuntimeError("the server needs another package: pip install 'u2net-hf[serve]'") from error
+    from ..engines.choice import choose_engine
     from ..images.files import allow_megapixels, show_only_photo_warnings
     from ..serving.limits import Limits
     from ..serving.service import RemovalService, load_engines
@@ -73,10 +74,11 @@ def serve(
     show_only_photo_warnings(lambda text: None)
     set_passive_wait_policy()
     keep_freed_memory()
+    names = models or ["u2netp"]
     with open_socket(host, port) as listener:
-        engines = load_engines(
-            models or ["u2netp"], engine, device=device, dtype=dtype, trust_remote_code=trust_remote_code
-        )
+        if engine == EngineName.auto:
+            engine, _ = choose_engine(names, dtype, device)
+        engines = load_engines(names, engine, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
         service = RemovalService(engines, limits, batch_size=batch_size or _usual_batch_size(engine, device))
         address, chosen = listener.getsockname()[:2]
         typer.echo(printable(f"serving {', '.join(engines)} at http://{address}:{chosen} (described at /docs)"))

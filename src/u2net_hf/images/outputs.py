@@ -43,6 +43,7 @@ def plan_outputs(
     suffix: str = ".png",
     tag: str = "cut-out",
     formats: Mapping[str, str] = WRITE_FORMATS,
+    allow_empty: bool = False,
 ) -> list[Job]:
     """Decide where the result of each image goes, before any work is done.
 
@@ -60,6 +61,7 @@ def plan_outputs(
         suffix: Format of the results, where `output` does not name a file.
         tag: What the names of results beside the images get before their suffix.
         formats: Suffixes that a result may have, see [`format_of`].
+        allow_empty: Whether input folders may be without images, for now.
 
     Raises:
         ValueError: If there is nothing to do, a result would replace an input, a format cannot be written, or two
@@ -75,7 +77,7 @@ def plan_outputs(
         format_of(output, formats)
         jobs = [Job(sources[0], Path(output))]
     else:
-        jobs = _keep_apart(_into_folder(sources, output, suffix, formats), suffix)
+        jobs = _keep_apart(_into_folder(sources, output, suffix, formats, allow_empty), suffix)
     _refuse_losses(jobs)
     return jobs
 
@@ -93,7 +95,9 @@ def _beside(sources: list[Path], ending: str) -> list[Job]:
     return [job for job in jobs if job.source not in earlier_results]
 
 
-def _into_folder(sources: list[Path], output: str | Path, suffix: str, formats: Mapping[str, str]) -> list[Job]:
+def _into_folder(
+    sources: list[Path], output: str | Path, suffix: str, formats: Mapping[str, str], allow_empty: bool
+) -> list[Job]:
     folder = Path(output)
     if folder.is_file() or (folder.suffix.lower() in formats and _names_a_file(output)):
         raise ValueError(f"{output}: names a file, where a folder is needed for the results")
@@ -101,14 +105,14 @@ def _into_folder(sources: list[Path], output: str | Path, suffix: str, formats: 
     for source in sources:
         if source.is_dir():
             target = folder / _real(source).name if len(sources) > 1 else folder
-            images = _images_outside(source, folder)
+            images = _images_outside(source, folder, allow_empty)
             jobs += [Job(image, target / image.relative_to(source).with_suffix(suffix)) for image in images]
         else:
             jobs.append(Job(source, folder / f"{source.stem}{suffix}"))
     return jobs
 
 
-def _images_outside(source: Path, output: Path) -> list[Path]:
+def _images_outside(source: Path, output: Path, allow_empty: bool) -> list[Path]:
     """The images of an input folder without those in the output folder."""
     source_root, output_root = _real(source), _real(output)
     if output_root == source_root:
@@ -116,7 +120,7 @@ def _images_outside(source: Path, output: Path) -> list[Path]:
     images = find_images(source)
     if output_root.is_relative_to(source_root):
         images = [image for image in images if not _real(image).is_relative_to(output_root)]
-    if not images:
+    if not images and not allow_empty:
         raise ValueError(f"{source}: no images there (known by their suffixes, such as .jpg, .png, .webp)")
     return images
 
