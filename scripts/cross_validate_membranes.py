@@ -25,7 +25,7 @@ import torch
 
 from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.cell_metrics import CellMetrics
-from u2net_hf.cli.train_unet import Arguments, train
+from u2net_hf.cli.train_unet import UNetArguments, train
 from u2net_hf.data.corpora import load_corpus
 from u2net_hf.data.pixels import OBJECT_ABOVE
 from u2net_hf.engines.torch_engine import usable_device
@@ -40,7 +40,7 @@ DIGITS = {"warping_error": 6}
 
 
 @dataclass
-class CrossValidation(Arguments):
+class CrossValidation(UNetArguments):
     """The options of `train-unet`, and how to divide the images."""
 
     folds: int = option(5, "Number of parts; each is measured by a network that was trained on the others.")

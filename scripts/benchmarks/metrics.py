@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -83,13 +84,13 @@ def _decode(pairs: Pairs) -> tuple[Images, Images]:
     return list(maps), list(masks)
 
 
-def build_ours(pairs: Pairs, measures: list[str]) -> Work:
+def build_ours(pairs: Pairs, measures: Sequence[str]) -> Work:
     """Ours, on one thread."""
     maps, masks = _decode(pairs)
     return lambda: _compute(maps, masks, measures).compute()
 
 
-def _compute(maps: Images, masks: Images, measures: list[str]) -> SODMetrics:
+def _compute(maps: Images, masks: Images, measures: Sequence[str]) -> SODMetrics:
     total = SODMetrics(measures)
     for prediction, mask in zip(maps, masks, strict=True):
         total.update(prediction, mask)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from u2net_hf.data.photos import Photo, load_photo_table, load_photos
+from u2net_hf.data.photos import StoredPhoto, load_photo_table, load_photos
 
 NAMES = [f"photo {number}" for number in range(5)]
 
@@ -155,8 +155,8 @@ def test_a_path_outside_the_corpus_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_stream_is_named_as_the_file() -> None:
-    assert Photo("a", b"x", "folder/a.heic").stream().name == "folder/a.heic"
-    assert Photo("a", b"x").stream().name == "a"
+    assert StoredPhoto("a", b"x", "folder/a.heic").stream().name == "folder/a.heic"
+    assert StoredPhoto("a", b"x").stream().name == "a"
 
 
 def test_a_table_of_photos_decodes_them(tmp_path: Path) -> None:

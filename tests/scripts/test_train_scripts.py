@@ -92,7 +92,7 @@ def test_train_sod_trains_isnet_with_its_gt_encoder(tmp_path: Path, corpus: Path
 
 @pytest.mark.parametrize(("config", "side"), [("u2netp", 320), ("isnet_small", 1024)])
 def test_a_new_network_has_the_input_of_its_family(config: str, side: int) -> None:
-    arguments = train_sod.Arguments(dataset_name="x", output_dir="y", config=config)
+    arguments = train_sod.SODArguments(dataset_name="x", output_dir="y", config=config)
     assert train_sod.load_image_processor(arguments).size == {"height": side, "width": side}
 
 

@@ -87,7 +87,7 @@ BATCH_NORM_BATCHES = 8
 
 
 @dataclass
-class Arguments(TrainingArguments):
+class SODArguments(TrainingArguments):
     """The recipe of the paper and the released code: Adam, a constant rate of 1e-3, batches of 12."""
 
     # Given twice or with several names, there are several corpora.
@@ -184,7 +184,7 @@ class Arguments(TrainingArguments):
             raise ValueError("--streaming takes one corpus: --dataset_name names several.")
 
 
-def main(arguments: Arguments) -> None:
+def main(arguments: SODArguments) -> None:
     """Load the corpora and the network, and train."""
     set_seed(arguments.seed)
     corpus, validation_corpus = load_corpora(arguments)
@@ -220,7 +220,7 @@ def main(arguments: Arguments) -> None:
     Training(arguments, model, image_processor, optimizer, corpus, make_sample, validation, supervision).run()
 
 
-def load_corpora(arguments: Arguments) -> tuple[Any, Any]:
+def load_corpora(arguments: SODArguments) -> tuple[Any, Any]:
     """What to train on, and what to validate on."""
     masks: dict[str, Any] = {"object_values": arguments.object_values, "class_labels": bool(arguments.num_labels)}
     names, columns = arguments.dataset_name, arguments.mask_column or ["auto"]
@@ -244,7 +244,7 @@ def load_corpora(arguments: Arguments) -> tuple[Any, Any]:
     return Mixture(parts, arguments.dataset_weight or [len(part) for part in parts]), validation
 
 
-def with_general_photos(corpus: Any, arguments: Arguments) -> Mixture:
+def with_general_photos(corpus: Any, arguments: SODArguments) -> Mixture:
     """The corpora, and the photos on which the network is kept near its start."""
     photos = GeneralPhotos(load_photo_table(arguments.general_dataset or "", arguments.general_split))
     mixture = corpus if isinstance(corpus, Mixture) else Mixture([corpus], [1.0])
@@ -252,7 +252,7 @@ def with_general_photos(corpus: Any, arguments: Arguments) -> Mixture:
     return Mixture([*mixture.corpora, photos], [*mixture.weights, weight])
 
 
-def load_image_processor(arguments: Arguments) -> Any:
+def load_image_processor(arguments: SODArguments) -> Any:
     """The image processor of the weights to start from, or that which belongs to a new network."""
     side = arguments.resolution
     size: dict[str, Any] = {} if side is None else {"size": {"height": side, "width": side}}
@@ -265,7 +265,7 @@ def load_image_processor(arguments: Arguments) -> Any:
     return image_processor
 
 
-def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySample) -> Any:
+def load_network(arguments: SODArguments, corpus: Any, make_sample: MakeSaliencySample) -> Any:
     """A new network, or a trained one with BatchNorms that can go on learning."""
     weight = arguments.iou_loss_weight
     changes: dict[str, Any] = {} if weight is None else {"iou_loss_weight": weight}
@@ -289,7 +289,7 @@ def load_network(arguments: Arguments, corpus: Any, make_sample: MakeSaliencySam
 
 def run() -> None:
     """Run this with the arguments of the command line."""
-    run_script(main, Arguments, __doc__)
+    run_script(main, SODArguments, __doc__)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ CONFIGS: dict[str, Any] = {"original": CONFIG.original, "modern": CONFIG}
 
 
 @dataclass
-class Arguments(TrainingArguments):
+class UNetArguments(TrainingArguments):
     """The recipe of the paper: one tile of 572x572 a step, SGD with a momentum of 0.99, weight map, deformation.
 
     The paper gives no learning rate; the loss here is a mean over the pixels, where the paper's is a sum.
@@ -101,7 +101,7 @@ class Arguments(TrainingArguments):
     momentum: float = option(0.99, "SGD's momentum.")
 
 
-def main(arguments: Arguments) -> None:
+def main(arguments: UNetArguments) -> None:
     """Load the corpora, and train."""
     load = partial(load_corpus, object_values=arguments.object_values, label_maps=arguments.label_maps)
     corpus = load(arguments.dataset_name, arguments.train_split, arguments.streaming)
@@ -109,7 +109,7 @@ def main(arguments: Arguments) -> None:
     train(arguments, corpus, load(validation_name, arguments.validation_split))
 
 
-def train(arguments: Arguments, corpus: Any, validation_corpus: Any) -> None:
+def train(arguments: UNetArguments, corpus: Any, validation_corpus: Any) -> None:
     """Load the network, and train it on a corpus."""
     set_seed(arguments.seed)
     model = load_network(arguments)
@@ -147,7 +147,7 @@ def train(arguments: Arguments, corpus: Any, validation_corpus: Any) -> None:
     Training(arguments, model, image_processor, optimizer, corpus, make_sample, validation).run()
 
 
-def load_network(arguments: Arguments) -> Any:
+def load_network(arguments: UNetArguments) -> Any:
     """The network to go on with, or a new one."""
     if arguments.model_name_or_path:
         folder = resolve(arguments.model_name_or_path)
@@ -161,7 +161,7 @@ def load_network(arguments: Arguments) -> Any:
     return MODEL(CONFIGS[arguments.config](**options))
 
 
-def make_optimizer(arguments: Arguments, model: torch.nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(arguments: UNetArguments, model: torch.nn.Module) -> torch.optim.Optimizer:
     """SGD or AdamW over all weights."""
     options: dict[str, Any] = {"lr": arguments.learning_rate, "weight_decay": arguments.weight_decay}
     if arguments.optimizer == "adamw":
@@ -171,7 +171,7 @@ def make_optimizer(arguments: Arguments, model: torch.nn.Module) -> torch.optim.
 
 def run() -> None:
     """Run this with the arguments of the command line."""
-    run_script(main, Arguments, __doc__)
+    run_script(main, UNetArguments, __doc__)
 
 
 if __name__ == "__main__":

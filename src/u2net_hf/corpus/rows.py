@@ -14,7 +14,7 @@ import numpy as np
 from datasets import Features, Value
 from PIL import Image
 
-from ..data.photos import Photo as StoredPhoto
+from ..data.photos import StoredPhoto
 from ..images.files import encode_image
 from ..models.u2net.pixels_u2net import resize_map
 from ..models.u2net.render_u2net import RenderOptions, render, render_mask

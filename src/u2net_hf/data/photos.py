@@ -40,7 +40,7 @@ PHOTO_FEATURES = Features({"image": CorpusImage(mode="RGB"), "name": Value("stri
 ROWS_AT_ONCE = 16
 
 
-class Photo(NamedTuple):
+class StoredPhoto(NamedTuple):
     """A photo as it is stored: its key, the bytes of its file, and the file's name if it has one.
 
     `error` says why there are no bytes.
@@ -79,7 +79,7 @@ class Photos(ABC):
         """How many pieces there are."""
 
     @abstractmethod
-    def read(self, piece: int) -> Iterator[Photo]:
+    def read(self, piece: int) -> Iterator[StoredPhoto]:
         """The photos of a piece, lazily, always the same in the same order."""
 
     @property
@@ -95,22 +95,22 @@ class Photos(ABC):
     def _names(self) -> Sequence[Any]:
         return ()
 
-    def _from_cell(self, name: str, cell: Any) -> Photo:
+    def _from_cell(self, name: str, cell: Any) -> StoredPhoto:
         """A photo of the cell of a table: bytes, or a struct of bytes and a path."""
         if isinstance(cell, bytes):
-            return Photo(name, cell)
+            return StoredPhoto(name, cell)
         data, path = (cell or {}).get("bytes"), (cell or {}).get("path")
         if data is not None or not path:
-            return Photo(name, data, path)
+            return StoredPhoto(name, data, path)
         try:
             if "://" not in path:
                 check_inside(path, self.spec)
             elif not path.startswith("hf://") or "://" in self.spec:
                 raise ValueError(f"{self.spec} names {path!r}, which is outside it")
             with fsspec.open(path, "rb") as file:
-                return Photo(name, file.read(), path)
+                return StoredPhoto(name, file.read(), path)
         except (OSError, ValueError) as error:
-            return Photo(name, None, path, f"{path}: {error}")
+            return StoredPhoto(name, None, path, f"{path}: {error}")
 
 
 class FilePhotos(Photos):
@@ -137,16 +137,16 @@ class FilePhotos(Photos):
     def _names(self) -> Sequence[Any]:
         return [self.piece_size, *(name for name, _ in self.files)]
 
-    def read(self, piece: int) -> Iterator[Photo]:
+    def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
         for name, address in self.files[piece * self.piece_size : (piece + 1) * self.piece_size]:
             try:
                 with fsspec.open(address, "rb") as file:
                     data = file.read()
             except Exception as error:  # every protocol has errors of its own
-                yield Photo(name, None, address, f"{address}: cannot be read ({_reason(error)})")
+                yield StoredPhoto(name, None, address, f"{address}: cannot be read ({_reason(error)})")
             else:
-                yield Photo(name, data, address)
+                yield StoredPhoto(name, data, address)
 
 
 class ParquetPhotos(Photos):
@@ -176,7 +176,7 @@ class ParquetPhotos(Photos):
     def _names(self) -> Sequence[Any]:
         return [(posixpath.basename(address), *rows) for address, *rows in self.pieces]
 
-    def read(self, piece: int) -> Iterator[Photo]:
+    def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
         address, start, stop = self.pieces[piece]
         columns = [self.image] + ([self.names] if self.names else [])
@@ -193,7 +193,7 @@ class ParquetPhotos(Photos):
                 if row >= stop:
                     return
 
-    def _photo(self, record: dict[str, Any], address: str, row: int) -> Photo:
+    def _photo(self, record: dict[str, Any], address: str, row: int) -> StoredPhoto:
         cell = record[self.image]
         name = record[self.names] if self.names else None
         if not name:
@@ -234,7 +234,7 @@ class TablePhotos(Photos):
         """See [`Photos`]."""
         return len(self.table)
 
-    def read(self, piece: int) -> Iterator[Photo]:
+    def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
         for row in range(piece * self.piece_size, min((piece + 1) * self.piece_size, len(self.table))):
             record = self.table[row]
@@ -255,7 +255,7 @@ class StreamPhotos(Photos):
     def __len__(self) -> int:
         return int(self.stream.num_shards)
 
-    def read(self, piece: int) -> Iterator[Photo]:
+    def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
         for index, record in enumerate(self.stream.shard(num_shards=len(self), index=piece)):
             cell = record[self.image]
