@@ -11,12 +11,16 @@
     python scripts/benchmark.py all --data sod --maps sod/maps/DSS
 
 Each verb prints its tables and updates its sections of docs/benchmarks.md and of the JSON file beside it, in the part
-of this processor's class; what was measured on other classes stays. Let nothing else run on the machine.
+of this processor's class, and in no other: what was measured on other classes stays. `all` takes less than an hour on
+two cores. Let nothing else run on the machine.
+
+With ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 PyTorch does as on a processor with AVX2; that is a class too.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +35,7 @@ from benchmarks import serving as serving_benchmark
 from benchmarks import startup as startup_benchmark
 from benchmarks import training as training_benchmark
 from benchmarks.rembg_rival import install_rembg
+from benchmarks.report import describe_machine, processor_class
 from u2net_hf.utils.console import EITHER_SPELLING, reported_errors
 
 app = typer.Typer(
@@ -74,11 +79,10 @@ def model(
 def detail(
     rounds: Rounds = 5,
     threads: Threads = CORES,
-    capped: Annotated[str | None, typer.Option(help="The variables that hold PyTorch to AVX2, as text.")] = None,
     output: Output = PAGE,
 ) -> None:
     """IS-Net at 1024x1024, beside ONNX Runtime on the published file."""
-    detail_benchmark.run(output, rounds, threads, capped)
+    detail_benchmark.run(output, rounds, threads)
 
 
 @app.command()
@@ -181,5 +185,6 @@ def _check(networks: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    print(f"{describe_machine()}: class {processor_class()!r}", file=sys.stderr)
     with reported_errors():
         app()

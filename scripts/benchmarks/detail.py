@@ -9,37 +9,32 @@ import numpy as np
 import torch
 
 from u2net_hf.engines import load_engine
+from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.utils.process import keep_freed_memory
 from u2net_hf.weights.published import pull, pull_onnx
 
-from .report import save
+from .report import CAPPED, EMULATED, cap, save
 from .timing import Side, Work, compare
 
 NETWORK, SIDE = "isnet", 1024
 TITLE = f"IS-Net at {SIDE}x{SIDE}"
 NOTE = """Random pixel values, {threads} threads; the peak is that of the process, loading included. The published
 file as npm has it holds its weights in half precision; here they are widened to float32, which is exact."""
-CAPPED = "The same processor capped to AVX2 by `{variables}`, which ONNX Runtime does not heed."
 
 
-def run(output: Path, rounds: int, threads: int, capped: str | None = None) -> None:
-    """Measure and write the section "detail".
-
-    Args:
-        output: The page.
-        rounds: Turns of each side.
-        threads: Of each side.
-        capped: The variables by which PyTorch is held to AVX2, for the record: without ONNX Runtime and bfloat16 then.
-    """
+def run(output: Path, rounds: int, threads: int) -> None:
+    """Measure and write the section "detail"; under a cap without ONNX Runtime, which does not heed it."""
     pull(NETWORK)  # before any clock runs
     torch_sides = [Side("PyTorch, plain, float32", build_plain, (threads,))]
     torch_sides.append(Side("PyTorch, fused, float32", build_fused, (threads, "float32")))
     notes = [NOTE.format(threads=threads)]
-    if capped:
-        row = compare(f"{TITLE}, 1 image", torch_sides, rounds)
-        save(output, "detail", TITLE, [row], [*notes, CAPPED.format(variables=capped)], "AVX2, by capping")
+    if cpu_computes_in("bfloat16") is False:
+        notes.append(EMULATED)
+    else:
+        torch_sides.append(Side("PyTorch, fused, bfloat16", build_fused, (threads, "bfloat16")))
+    if cap():
+        save(output, "detail", TITLE, [compare(f"{TITLE}, 1 image", torch_sides, rounds)], [*notes, CAPPED])
         return
-    torch_sides.append(Side("PyTorch, fused, bfloat16", build_fused, (threads, "bfloat16")))
     with tempfile.TemporaryDirectory() as folder:
         file = in_single_precision(pull_onnx(NETWORK), Path(folder) / "isnet.onnx")
         rival = Side("ONNX Runtime, the published file, float32", build_onnxruntime, (str(file), threads))

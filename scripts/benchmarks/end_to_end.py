@@ -18,7 +18,7 @@ from .timing import Side, compare
 
 NETWORK = "u2netp"
 # Engines and types: what the command does by itself, and what else can be chosen.
-OURS = (("torch", "auto"), ("torch", "float32"), ("onnxruntime", "float32"), ("openvino", "int8"))
+OURS = (("auto", "auto"), ("torch", "float32"), ("onnxruntime", "float32"), ("openvino", "int8"))
 REMBG_SERVER = """
 import sys
 from PIL import Image

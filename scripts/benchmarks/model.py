@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from u2net_hf.engines import fused_u2net
+from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.engines.fused_u2net import FusedU2Net
 from u2net_hf.utils.process import keep_freed_memory
 from u2net_hf.weights.published import pull, pull_onnx
 
-from .report import save
+from .report import CAPPED, EMULATED, cap, save
 from .timing import Side, Work, compare
 
 SIZE = 320
@@ -29,10 +30,12 @@ RIVAL = "ONNX Runtime, the published file as rembg runs it: all 7 maps, one imag
 def run(output: Path, rounds: int, threads: int, networks: list[str], batches: list[int], engines: bool) -> None:
     """Measure and write the section "model"."""
     rows, notes = [], [NOTE.format(size=SIZE, threads=threads)]
+    notes += [CAPPED] if cap() else []
+    notes += [EMULATED] if cpu_computes_in("bfloat16") is False else []
     for network in networks:
         for batch in batches:
             sides = _sides(network, batch, threads)
-            if engines and batch == 1:
+            if engines and batch == 1 and not cap():
                 more, missing = _engine_sides(network, threads)
                 sides, notes = sides + more, notes + missing
             work = f"{NAMES[network]}, {SIZE}x{SIZE}, " + ("1 image" if batch == 1 else f"batch {batch}")
@@ -42,15 +45,22 @@ def run(output: Path, rounds: int, threads: int, networks: list[str], batches: l
 
 def _sides(network: str, batch: int, threads: int) -> list[Side]:
     pull(network)  # before any clock runs
-    pull_onnx(network)
     arguments = (network, batch, threads)
-    sides = [Side(RIVAL, build_onnxruntime, arguments)]
-    if batch == 1:
-        sides.append(Side("PyTorch as the authors' script: plain, all 7 maps, gradients on", build_plain, arguments))
+    sides = []
+    if not cap():
+        pull_onnx(network)
+        sides.append(Side(RIVAL, build_onnxruntime, arguments))
+        if batch == 1:
+            name = "PyTorch as the authors' script: plain, all 7 maps, gradients on"
+            sides.append(Side(name, build_authors_way, arguments))
+    sides.append(Side("PyTorch, plain, channels_last, float32", build_plain, arguments))
     for dtype in ("float32", "bfloat16"):
-        sides.append(Side(f"PyTorch, fused, {dtype}", build_fused, (*arguments, dtype)))
-    if batch == 1:  # what this piece of the fused network earns
-        sides.append(Side("the same in float32, maps enlarged, then convolved", build_without_doubling, arguments))
+        if dtype == "float32" or cpu_computes_in(dtype) is not False:
+            sides.append(Side(f"PyTorch, fused, {dtype}", build_fused, (*arguments, dtype)))
+    if batch == 1:  # what these pieces of the fused network earn
+        pieces = {"maps enlarged, then convolved": "MIN_WORK", "without Winograd's convolution": "MIN_CHANNELS"}
+        for piece, threshold in pieces.items():
+            sides.append(Side(f"the same in float32, {piece}", build_without, (*arguments, threshold)))
     return sides
 
 
@@ -83,6 +93,22 @@ def build_onnxruntime(network: str, batch: int, threads: int) -> Work:
 
 
 def build_plain(network: str, batch: int, threads: int) -> Work:
+    """The network as transformers loads it, in the memory format that suits CPUs best, without gradients."""
+    from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
+
+    torch.set_num_threads(threads)
+    model = U2NetForImageSegmentation.from_pretrained(pull(network)).eval()
+    model.to(memory_format=torch.channels_last)
+    images = _pixel_values(batch).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def predict() -> torch.Tensor:
+        return model(images).logits.sigmoid()
+
+    return predict
+
+
+def build_authors_way(network: str, batch: int, threads: int) -> Work:
     """The network with live BatchNorms, called as the released script calls it."""
     from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
     from u2net_hf.weights.convert import restore_batch_norm
@@ -106,9 +132,9 @@ def build_fused(network: str, batch: int, threads: int, dtype: str) -> Work:
     return lambda: model(images).sigmoid()
 
 
-def build_without_doubling(network: str, batch: int, threads: int) -> Work:
-    """The fused network without its doubled convolutions."""
-    fused_u2net.MIN_WORK = sys.maxsize
+def build_without(network: str, batch: int, threads: int, threshold: str) -> Work:
+    """The fused network without one of its pieces, whose threshold nothing reaches."""
+    setattr(fused_u2net, threshold, sys.maxsize)
     return build_fused(network, batch, threads, "float32")
 
 

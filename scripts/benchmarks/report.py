@@ -23,11 +23,16 @@ from the fastest to the slowest; a ratio is the first line's median over this li
 median of the time of all cores together. Processors of other classes give other ratios: each class
 has a part of its own.
 """
+CAPPED = (
+    "PyTorch was held to fewer instructions than the processor has; the other engines do not heed that: not measured."
+)
+EMULATED = "bfloat16: not measured, for this processor only emulates it."
 CPUINFO = Path("/proc/cpuinfo")
 FEATURES = (
     *("avx2", "avx_vnni", "avx512f", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_bf16", "amx_int8"),
     *("asimd", "asimddp", "i8mm", "bf16", "sve"),
 )
+CAPS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 CLASSES = {
     "AMX": {"amx_tile", "amx_bf16"},
     "AVX-512 with bfloat16": {"avx512f", "avx512_bf16"},
@@ -112,8 +117,18 @@ def _table(row: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cap() -> str | None:
+    """The variables that hold PyTorch to what an older processor has, as text; `None` where there are none."""
+    return " ".join(f"{name}={os.environ[name]}" for name in CAPS if name in os.environ) or None
+
+
 def processor_class() -> str:
-    """The class of this processor, by what changes the speed of a network most: the widest instructions it has."""
+    """The class of this processor, by what changes the speed of a network most: the widest instructions it has.
+
+    A cap makes a class of its own: what is not PyTorch does not heed it, and the rest of the processor stays as it is.
+    """
+    if cap():
+        return f"{os.environ.get('ONEDNN_MAX_CPU_ISA', 'another')}, by capping"
     features = set(_processor()[1])
     return next((name for name, needed in CLASSES.items() if features >= needed), platform.machine())
 
@@ -122,7 +137,7 @@ def describe_machine() -> str:
     """Processor and its features, cores that this process may use, memory and system."""
     name, features = _processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [name, *(feature for feature in FEATURES if feature in features), f"{cores} cores"]
+    parts = [name, *(feature for feature in FEATURES if feature in features), *filter(None, [cap()]), f"{cores} cores"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1024**3:.0f} GB")
     return ", ".join([*parts, f"{platform.system()}, Python {platform.python_version()}"])

@@ -77,14 +77,15 @@ class SideProcess:
         return answer
 
 
-def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1) -> dict[str, Any]:
+def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1, budget: float = 90) -> dict[str, Any]:
     """Run all sides in turns.
 
     Args:
         work: What they do.
         sides: The alternatives; the first is what the others are compared with.
-        rounds: How many turns each side has.
+        rounds: How many turns each side has, at most.
         items: How many images one run handles; the times are those of one image.
+        budget: After so many seconds no round begins, except the second.
 
     Returns:
         `work`, `items`, `rounds`, and `sides`: for each its name, milliseconds for one item (`median_ms`, `min_ms`,
@@ -98,7 +99,10 @@ def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1) -> di
     try:
         for side in tqdm(sides, desc=f"{work}: load", disable=None):
             processes.append(SideProcess(side))
-        turns = [[process.run() for process in processes] for _ in tqdm(range(rounds), desc=work, disable=None)]
+        turns: list[list[Usage]] = []
+        end = time.monotonic() + budget
+        while len(turns) < rounds and (len(turns) < 2 or time.monotonic() < end):
+            turns.append([process.run() for process in processes])
     finally:
         for process in processes:
             process.close()
@@ -109,7 +113,7 @@ def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1) -> di
         row = {"name": side.name, "median_ms": median, "min_ms": min(wall), "max_ms": max(wall)}
         row |= {"cpu_ms": statistics.median(cpu), "ratio": (rows[0]["median_ms"] if rows else median) / median}
         rows.append(row | {"peak_mb": runs[-1][2]})
-    return {"work": work, "items": items, "rounds": rounds, "sides": rows}
+    return {"work": work, "items": items, "rounds": len(turns), "sides": rows}
 
 
 def _serve(side: Side, connection: Connection) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
 from u2net_hf.utils.process import keep_freed_memory
 
@@ -26,11 +27,12 @@ def run(
 ) -> None:
     """Measure and write the sections "training" and, where there is data, "loader"."""
     rows = []
+    dtype = "float32" if cpu_computes_in("bfloat16") is False else "bfloat16"
     for network in networks:
         arguments = (network, batch, steps, threads)
         sides = [
             Side("the authors' way: float32, Adam", build_authors_step, arguments),
-            Side("ours: bfloat16, channels_last, fused Adam, freed memory kept", build_our_step, arguments),
+            Side(f"ours: {dtype}, channels_last, fused Adam, freed memory kept", build_our_step, arguments),
             Side("the same with gradient checkpointing", build_our_step, (*arguments, True)),
         ]
         rows.append(compare(f"{network}, {CROP}x{CROP}, batch {batch}", sides, rounds, batch * steps))
@@ -75,7 +77,7 @@ def _build_step(
     def train() -> None:
         for _ in range(steps):
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast and cpu_computes_in("bfloat16") is not False):
                 loss = model(images, labels=masks).loss
             loss.backward()
             optimizer.step()

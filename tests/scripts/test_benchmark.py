@@ -55,6 +55,23 @@ def test_sides_are_compared_with_the_first() -> None:
     assert (slow["ratio"], fast["ratio"], fast["peak_mb"]) == (1, 4, 7.0)
 
 
+def test_rounds_end_when_their_time_is_used_up() -> None:
+    from benchmarks.timing import Side, compare
+
+    sides = [Side("asleep", sleeper, (0.05,))]
+    assert compare("work", sides, rounds=50, budget=0)["rounds"] == 2
+    assert compare("work", sides, rounds=3, budget=60)["rounds"] == 3
+
+
+def test_a_cap_is_a_class_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import report
+
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert report.processor_class() == "AVX2, by capping"
+    assert "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2" in report.describe_machine()
+
+
 def test_time_and_memory_are_those_of_the_side() -> None:
     from benchmarks.timing import Side, compare
 
@@ -79,6 +96,7 @@ def test_sections_are_updated_one_by_one(tmp_path: Path, monkeypatch: pytest.Mon
     from benchmarks import report
 
     monkeypatch.setattr(report, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(report, "CAPS", ())
     report.CPUINFO.write_text(cpuinfo("avx2 avx512f"))
     output = tmp_path / "docs" / "speed.md"
     side = {"name": "ours", "median_ms": 1234.5, "min_ms": 1200, "max_ms": 1300, "cpu_ms": 2000, "ratio": 1.25}
@@ -122,6 +140,7 @@ def test_the_class_of_a_processor(
     from benchmarks import report
 
     monkeypatch.setattr(report, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(report, "CAPS", ())
     report.CPUINFO.write_text(content)
     assert report.processor_class() == expected
 
