@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from u2net_hf.engines import load_engine
 from u2net_hf.engines.cpu import cpu_computes_in
@@ -84,6 +84,8 @@ def build_onnxruntime(file: str, threads: int) -> Work:
 
 def build_plain(threads: int) -> Work:
     """The network as transformers loads it, without gradients."""
+    import torch
+
     from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 
     torch.set_num_threads(threads)
@@ -91,7 +93,7 @@ def build_plain(threads: int) -> Work:
     pixel_values = torch.from_numpy(_pixel_values())
 
     @torch.inference_mode()
-    def predict() -> torch.Tensor:
+    def predict() -> Any:
         return model(pixel_values).logits.sigmoid()
 
     return predict
@@ -99,6 +101,8 @@ def build_plain(threads: int) -> Work:
 
 def build_fused(threads: int, dtype: str) -> Work:
     """The engine of the commands."""
+    import torch
+
     keep_freed_memory()
     torch.set_num_threads(threads)
     engine, pixel_values = load_engine(NETWORK, "torch", device="cpu", dtype=dtype), _pixel_values()

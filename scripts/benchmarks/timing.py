@@ -7,8 +7,10 @@ its process (threads, allocator) does not reach the others.
 from __future__ import annotations
 
 import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -53,7 +55,8 @@ class SideProcess:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(side, theirs))
-        self.process.start()
+        with _nameless_main():
+            self.process.start()
         theirs.close()
         self._answer()
 
@@ -114,6 +117,18 @@ def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1, budge
         row |= {"cpu_ms": statistics.median(cpu), "ratio": (rows[0]["median_ms"] if rows else median) / median}
         rows.append(row | {"peak_mb": runs[-1][2]})
     return {"work": work, "items": items, "rounds": len(turns), "sides": rows}
+
+
+@contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Keep new processes from importing the script that starts them, whose imports would count as their memory."""
+    main = sys.modules["__main__"]
+    file = main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            main.__file__ = file
 
 
 def _serve(side: Side, connection: Connection) -> None:
