@@ -15,6 +15,7 @@ from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.engines import load_engine, torch_engine
 from u2net_hf.engines.predict import saliency_maps
 from u2net_hf.engines.torch_engine import ModelEngine, TorchEngine, choose_dtype, load_model, usable_device
+from u2net_hf.engines.unet_engine import UNetEngine
 from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 
@@ -77,7 +78,7 @@ def test_a_u_net_runs_with_its_own_image_processor(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     UNetImageProcessorPil.from_config(config).save_pretrained(tmp_path)
     engine = load_engine(tmp_path, device="cpu")
-    assert isinstance(engine, ModelEngine)
+    assert isinstance(engine, UNetEngine)
     processor = UNetImageProcessorPil.from_config(config)
     np.testing.assert_allclose(one_map(engine), one_map(ModelEngine(model, processor)), atol=1e-6)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..engines.names import EngineName
 from ..utils.console import printable
 from .options import STREAM, TorchDtype, check_destination, names_stream
 from .reporting import report
@@ -78,8 +79,9 @@ def segment(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose results exist.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
+    engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.torch,
     dtype: Annotated[
-        TorchDtype, typer.Option(help="auto: bfloat16 where the processor has it, else float32.")
+        TorchDtype, typer.Option(help="auto: for torch bfloat16 where the processor has it, else float32.")
     ] = TorchDtype.auto,
 ) -> None:
     """Find the objects (nuclei, cells) in microscope images and number them.
@@ -119,7 +121,8 @@ def segment(
     options, outputs = PageOptions(channel, size), Outputs(overlay, table, probabilities)
 
     def load() -> CellNetwork:
-        return _load(model, device, dtype, average_rotations, instances)
+        choice = {"engine": engine, "device": device, "dtype": dtype}
+        return _load(model, average_rotations=average_rotations, instances=instances, **choice)
 
     if names_stream(inputs, output):
         if output in (None, STREAM) and outputs.names:
@@ -130,9 +133,7 @@ def segment(
         _segment_many(jobs, options, outputs, load, overwrite)
 
 
-def _load(
-    model: str, device: str | None, dtype: str, average_rotations: bool, instances: dict[str, Any]
-) -> CellNetwork:
+def _load(model: str, **options: Any) -> CellNetwork:
     import logging
 
     from ..segmentation.network import load_network
@@ -140,7 +141,7 @@ def _load(
 
     keep_freed_memory()
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells of damage that is then raised as an error
-    return load_network(model, device=device, dtype=dtype, average_rotations=average_rotations, instances=instances)
+    return load_network(model, **options)
 
 
 def _segment_one(

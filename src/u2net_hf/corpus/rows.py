@@ -134,7 +134,8 @@ class MakeLabels:
         """See [`MakeRows`]."""
         tile = self.network.processor.tile_size
         size = "any" if tile is None else f"{tile['height']}x{tile['width']}"
-        return {"engine": "torch", "dtype": str(self.network.model.dtype).removeprefix("torch."), "size": size}
+        model = self.network.model
+        return {"engine": str(model.engine), "dtype": str(model.dtype).removeprefix("torch."), "size": size}
 
     @property
     def features(self) -> Features:

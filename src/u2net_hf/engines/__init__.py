@@ -1,17 +1,18 @@
 """What runs a network: PyTorch, ONNX Runtime or OpenVINO behind one small interface.
 
 `load_engine("u2netp")` gives what `predict.saliency_maps` takes. Nothing is imported before it is needed, and
-transformers only for what no other way can load: a U²-Net needs nothing but the files of its folder.
+transformers only for what no other way can load: a U²-Net needs nothing but the files of its folder. A U-Net has its
+images cut and put together by its own image processor in every engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .names import EXTRAS, EngineName
+from .model_files import find_model
+from .names import EngineName, import_engine
 
 if TYPE_CHECKING:
     from .interface import Engine
@@ -25,7 +26,7 @@ def load_engine(
     dtype: str = "float32",
     trust_remote_code: bool = False,
 ) -> Engine:
-    """Load a network that finds salient objects, ready to predict.
+    """Load a network that finds salient objects, or a U-Net, ready to predict soft maps.
 
     Args:
         name_or_path: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id; for ONNX Runtime
@@ -61,16 +62,13 @@ def load_engine(
         engine = choose_engine([name_or_path], dtype, device)[0]
     if engine not in tuple(EngineName):
         raise ValueError(f"engine must be one of {', '.join(EngineName)}, got {engine!r}")
+    if find_model(name_or_path).config.get("model_type") == "unet":
+        from . import unet_engine
+
+        return unet_engine.load(name_or_path, engine, device, dtype)
     if engine == EngineName.torch:
         from . import torch_engine
 
         return torch_engine.load(name_or_path, device, dtype, trust_remote_code)
-    if device not in (None, "cpu"):
-        raise ValueError(f"{engine} runs on the CPU here, not on {device!r}: choose the engine torch")
-    try:
-        module = import_module(f".{engine}_engine", __name__)
-    except ModuleNotFoundError as error:
-        raise RuntimeError(
-            f"{engine} is not installed: pip install 'u2net-hf[{EXTRAS[EngineName(engine)]}]'"
-        ) from error
-    return module.load(name_or_path, dtype)
+    loaded: Engine = import_engine(engine, device).load(name_or_path, dtype)
+    return loaded

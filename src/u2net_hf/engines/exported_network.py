@@ -9,12 +9,13 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from .._version import __version__
+from ..models.families import FAMILIES
 from ..onnx_export.layout import FILE_NAMES, ONNX_FOLDER
 from ..weights.published import resolve
 from .model_files import ModelFiles, find_model
 from .validation import check_model
 
-INPUT, OUTPUT = "pixel_values", "saliency"
+INPUT, SALIENCY, LOGITS = "pixel_values", "saliency", "logits"
 
 
 def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFiles]:
@@ -29,7 +30,7 @@ def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFile
 
     Raises:
         OSError: If there is no such model, or the cache cannot be written.
-        ValueError: If the model is no U²-Net, or an exported folder holds no graph of that type.
+        ValueError: If the model is no network of ours, or an exported folder holds no graph of that type.
     """
     files = find_model(name_or_path)
     if (files.folder / ONNX_FOLDER).is_dir() and not any(files.folder.glob("*.safetensors")):
@@ -37,21 +38,24 @@ def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFile
         if not path.is_file():
             raise ValueError(f"{files.name} holds no {path.name}: export it with --dtype {dtype}")
         return path, files
-    if not files.has_fused_form:
+    family = FAMILIES.get(str(files.config.get("model_type")))
+    if family is None:
         raise ValueError(f"{files.name} is no U²-Net; only the engine torch can run it")
-    check_model(files)
+    if family.has_fused_form:  # else transformers asks the same when the network is exported
+        check_model(files)
     return _export_once(files, dtype), files
 
 
-def check_names(path: Path, inputs: Collection[str], outputs: Collection[str]) -> None:
-    """Check by its inputs and outputs that a graph is that of a U²-Net.
+def check_names(path: Path, inputs: Collection[str], outputs: Collection[str], output: str = SALIENCY) -> None:
+    """Check by its inputs and outputs that a graph is that of a U²-Net; or of a U-Net, whose `output` is "logits".
 
     Raises:
         ValueError: If it is another one.
     """
-    if INPUT not in inputs or OUTPUT not in outputs:
+    if INPUT not in inputs or output not in outputs:
         found = f"{', '.join(sorted(inputs))} to {', '.join(sorted(outputs))}"
-        raise ValueError(f"{path} is no exported U²-Net: expected a graph from {INPUT} to {OUTPUT}, found {found}")
+        kind = "U²-Net" if output == SALIENCY else "U-Net"
+        raise ValueError(f"{path} is no exported {kind}: expected a graph from {INPUT} to {output}, found {found}")
 
 
 def is_exported(name_or_path: str | Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import onnxruntime
 from ..models.u2net.pixels_u2net import InputOptions
 from ..weights.loading import reading
 from .cpu import num_threads
-from .exported_network import check_names, find_exported
+from .exported_network import INPUT, LOGITS, SALIENCY, check_names, find_exported
 from .interface import PixelEngine
+from .model_files import ModelFiles
 from .names import EngineName
 
 DTYPES = ("float32", "float16", "int8")
@@ -30,26 +32,42 @@ class OnnxRuntimeEngine(PixelEngine):
 
     def __init__(self, path: Path, input_options: InputOptions, dtype: str) -> None:
         super().__init__(input_options, dtype)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # it raises what it would also print, in colors
-        options.intra_op_num_threads = num_threads()
-        if input_options.do_resize:  # sizes that are known beforehand need not be computed
-            for axis, size in zip(("height", "width"), input_options.size, strict=True):
-                options.add_free_dimension_override_by_name(axis, size)
-        with reading(path):
-            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        check_names(path, {node.name for node in inputs}, {node.name for node in outputs})
+        self.session = _open(path, SALIENCY, input_options.size if input_options.do_resize else ())
 
     def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
         """See [`PixelEngine`]."""
-        return self.session.run(["saliency"], {"pixel_values": pixel_values})[0][:, 0]
+        return self.session.run([SALIENCY], {INPUT: pixel_values})[0][:, 0]
+
+
+def _open(path: Path, output: str, size: Sequence[int] = ()) -> onnxruntime.InferenceSession:
+    """Open an ONNX file; a height and width that are known beforehand need not be computed."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # it raises what it would also print, in colors
+    options.intra_op_num_threads = num_threads()
+    for axis, length in zip(("height", "width"), size, strict=False):
+        options.add_free_dimension_override_by_name(axis, length)
+    with reading(path):
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    check_names(path, {node.name for node in inputs}, {node.name for node in outputs}, output)
+    return session
+
+
+def load_logits(name_or_path: str | Path, dtype: str = "float32") -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """Load a U-Net: what gives its logits, and the type of its numbers; arguments and errors are those of `load`."""
+    path, _, chosen = _find(name_or_path, dtype)
+    session = _open(path, LOGITS)
+    return lambda pixel_values: session.run([LOGITS], {INPUT: pixel_values})[0], chosen
 
 
 def load(name_or_path: str | Path, dtype: str = "float32") -> OnnxRuntimeEngine:
     """Load a network for ONNX Runtime; the arguments and errors are those of [`u2net_hf.engines.load_engine`]."""
+    path, files, chosen = _find(name_or_path, dtype)
+    return OnnxRuntimeEngine(path, files.input_options, chosen)
+
+
+def _find(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFiles, str]:
     chosen = "float32" if dtype == "auto" else dtype
     if chosen not in DTYPES:
         raise ValueError(f"dtype of the engine onnxruntime must be auto, {', '.join(DTYPES)}, got {dtype!r}")
-    path, files = find_exported(name_or_path, chosen)
-    return OnnxRuntimeEngine(path, files.input_options, chosen)
+    return *find_exported(name_or_path, chosen), chosen

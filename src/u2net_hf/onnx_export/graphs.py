@@ -7,7 +7,7 @@ import itertools
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_BLOCK_ERROR = 0.01
 # Operators that lead from one block to the next.
 BETWEEN_BLOCKS = ("MaxPool", "Resize", "Concat")
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class LogitsGraph(nn.Module):
@@ -80,13 +83,13 @@ class SaliencyGraph(LogitsGraph):
         return output
 
 
-def fold_batch_norm(network: LogitsGraph) -> LogitsGraph:
-    """Copy a network with every BatchNorm folded into the convolution before it."""
-    folded = copy.deepcopy(network)
+def fold_batch_norm(network: Network, dtype: torch.dtype = torch.float32) -> Network:
+    """Copy a network with every BatchNorm folded into the convolution before it, in numbers of a type."""
+    folded = copy.deepcopy(network).to(dtype)
     for parent in [*folded.modules()]:
         for (name, convolution), (norm_name, norm) in itertools.pairwise([*parent.named_children()]):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(parent, name, nn.utils.fuse_conv_bn_eval(convolution, norm))
+                setattr(parent, name, nn.utils.fuse_conv_bn_eval(convolution.eval(), norm.eval()))
                 setattr(parent, norm_name, nn.Identity())
     return folded
 

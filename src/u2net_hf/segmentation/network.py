@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from transformers.image_utils import SizeDict
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from ..engines.torch_engine import choose_dtype, usable_device
 from ..models.unet.configuration_unet import nearest_valid_sizes
 from ..models.unet.instances_unet import InstanceOptions, expected_depth
 from ..models.unet.tiling_unet import Tiling, average_rotations, cut_windows, plan_image
-from ..weights.loading import load_pretrained, load_whole_model
+from ..weights.loading import load_pretrained
 from ..weights.published import resolve
 from .intensities import Intensities
 from .planes import Plane
+
+if TYPE_CHECKING:
+    from ..engines.unet_engine import TileNetwork
 
 # Side of the tiles of a page with more pixels than such a tile has, where the model's own processor names none.
 TILE_SIZE = 1024
@@ -30,13 +32,13 @@ class CellNetwork:
     """A network for objects, with its image processor.
 
     Args:
-        model: A [`UNetForSemanticSegmentation`], in evaluation mode, on its device.
+        model: What runs the network, see [`u2net_hf.engines.unet_engine.TileNetwork`].
         processor: Its [`UNetImageProcessorPil`].
         options: How its maps become objects.
         average_rotations: Whether to average over the eight positions of a square: eight times as slow.
     """
 
-    model: Any
+    model: TileNetwork
     processor: Any
     options: InstanceOptions
     average_rotations: bool = False
@@ -74,24 +76,17 @@ class CellNetwork:
 
     def _probabilities(self, tile: Any) -> np.ndarray:
         """Of the labels, `(num_labels, height, width)`, by a tile `(channels, height, width)`."""
-        pixel_values = torch.from_numpy(np.ascontiguousarray(tile))[None].to(
-            self.model.device, self.model.dtype, memory_format=torch.channels_last
-        )
-        logits = (
-            average_rotations(self._logits, pixel_values) if self.average_rotations else self._logits(pixel_values)
-        )
+        pixel_values = torch.from_numpy(np.ascontiguousarray(tile))[None]
+        logits = average_rotations(self.model, pixel_values) if self.average_rotations else self.model(pixel_values)
         (probabilities,) = self.processor.post_process_probabilities(SemanticSegmenterOutput(logits=logits))
         result: np.ndarray = probabilities.cpu().numpy()
         return result
-
-    def _logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(pixel_values=pixel_values).logits
-        return logits
 
 
 def load_network(
     name_or_path: str | Path,
     *,
+    engine: str = "torch",
     device: str | None = None,
     dtype: str = "float32",
     average_rotations: bool = False,
@@ -102,21 +97,23 @@ def load_network(
     Args:
         name_or_path: A published name ("nuclei"), a folder written by `save_pretrained`, or a Hub id. Its labels are
             levels of depth, see `post_process_instance_segmentation`; with two, the second is the object.
-        device: Where it runs ("cpu", "cuda:1", ...); by default the accelerator if there is one.
-        dtype: "float32", "bfloat16" or "float16"; "auto" for bfloat16 on processors that have it, else float32.
+        engine: "torch", "onnxruntime" or "openvino".
+        device: Where torch runs it ("cpu", "cuda:1", ...); by default the accelerator if there is one.
+        dtype: As [`u2net_hf.engines.load_engine`] takes it, but not "int8".
         average_rotations: See [`CellNetwork`].
         instances: Options of [`InstanceOptions`] that differ from the model's own.
 
     Raises:
-        ValueError: If it is no such network, or the device cannot be used.
+        ValueError: If it is no such network, or the engine cannot run it so.
+        RuntimeError: If the engine is not installed.
         OSError: If there is no such model.
     """
-    place, source = usable_device(device), resolve(name_or_path)
+    source = resolve(name_or_path)
     from transformers import AutoConfig
 
+    from ..engines.unet_engine import load_tile_network
     from ..models.unet.configuration_unet import UNetConfig
     from ..models.unet.image_processing_unet import UNetImageProcessorPil
-    from ..models.unet.modeling_unet import UNetForSemanticSegmentation
 
     config: Any = load_pretrained(AutoConfig, source)
     if not isinstance(config, UNetConfig):
@@ -129,8 +126,6 @@ def load_network(
         )
     if processor.do_resize:
         raise ValueError(f"{name_or_path}: resizes its images; objects are found at the size that they have")
-    model = load_whole_model(UNetForSemanticSegmentation, source, dtype=choose_dtype(dtype, place))
-    model = model.eval().to(place, memory_format=torch.channels_last)
-    return CellNetwork(
-        model, processor, InstanceOptions(**(processor.instances or {}) | dict(instances or {})), average_rotations
-    )
+    model = load_tile_network(name_or_path, engine, device, dtype)
+    options = InstanceOptions(**(processor.instances or {}) | dict(instances or {}))
+    return CellNetwork(model, processor, options, average_rotations)

@@ -1,0 +1,129 @@
+"""A U-Net in each engine: tiles to logits, and for photos soft maps.
+
+Images are cut, mirrored and put together by the image processor of the network, whichever engine runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.modeling_outputs import SemanticSegmenterOutput
+
+from ..images.files import on_ground
+from ..models.unet.image_processing_unet import UNetImageProcessorPil
+from ..models.unet.modeling_unet import UNetForSemanticSegmentation
+from ..weights.loading import load_pretrained, load_whole_model
+from ..weights.published import resolve
+from .fused_unet import FusedUNet
+from .interface import DESCRIBED, describe_input
+from .names import EngineName, import_engine
+from .torch_engine import choose_dtype, name_of, usable_device
+
+
+class TileNetwork(Protocol):
+    """A U-Net, whatever runs it.
+
+    Attributes:
+        engine: What runs it.
+        dtype: Type of the numbers that it computes with: torch's, or its name.
+    """
+
+    engine: EngineName
+    dtype: Any
+
+    def __call__(self, pixel_values: torch.Tensor, /) -> torch.Tensor:
+        """From float32 tiles `(tiles, channels, height, width)` to their logits, float32, on any device."""
+
+
+class ExportedUNet:
+    """A U-Net in ONNX Runtime or OpenVINO, see [`TileNetwork`].
+
+    Args:
+        engine: What runs it.
+        logits: Gives the logits of tiles.
+        dtype: Type of its numbers.
+    """
+
+    def __init__(self, engine: EngineName, logits: Callable[[np.ndarray], np.ndarray], dtype: str) -> None:
+        self.engine, self.logits, self.dtype = engine, logits, dtype
+
+    def __call__(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """See [`TileNetwork`]."""
+        return torch.from_numpy(self.logits(pixel_values.float().contiguous().numpy()))
+
+
+class UNetEngine:
+    """A U-Net with its image processor, which makes soft maps of all that is not background; see [`Engine`].
+
+    Args:
+        network: The network.
+        image_processor: Its [`UNetImageProcessorPil`].
+    """
+
+    input_size = None
+
+    def __init__(self, network: TileNetwork, image_processor: Any) -> None:
+        self.network, self.image_processor = network, image_processor
+
+    @property
+    def variant(self) -> dict[str, Any]:
+        """See [`Engine`]."""
+        options = {name: getattr(self.image_processor, name, None) for name in DESCRIBED}
+        dtype = self.network.dtype
+        named = name_of(dtype) if isinstance(dtype, torch.dtype) else dtype
+        return {"engine": str(self.network.engine), "dtype": named, **describe_input(options)}
+
+    def reduce(self, image: Image.Image) -> Image.Image:
+        """See [`Engine`]."""
+        return on_ground(image)
+
+    def __call__(
+        self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None, do_min_max: bool
+    ) -> list[np.ndarray]:
+        """See [`Engine`]."""
+        photos = [on_ground(image) for image in images]
+        sizes = sizes or [(photo.height, photo.width) for photo in photos]  # outputs alone do not tell
+        tiles = self.image_processor(images=photos, return_tensors="pt")["pixel_values"]
+        outputs = SemanticSegmenterOutput(logits=self.network(tiles))
+        maps = self.image_processor.post_process_saliency(outputs, target_sizes=sizes, do_min_max=do_min_max)
+        return [one.cpu().numpy() for one in maps]
+
+
+def load(
+    name_or_path: str | Path, engine: str = "torch", device: str | None = None, dtype: str = "float32"
+) -> UNetEngine:
+    """Load a U-Net; the arguments and errors are those of [`u2net_hf.engines.load_engine`]."""
+    network = load_tile_network(name_or_path, engine, device, dtype)
+    return UNetEngine(network, load_pretrained(UNetImageProcessorPil, resolve(name_or_path)))
+
+
+def load_tile_network(
+    name_or_path: str | Path, engine: str = "torch", device: str | None = None, dtype: str = "float32"
+) -> TileNetwork:
+    """Load the network alone.
+
+    Args:
+        name_or_path: A published name ("nuclei"), a folder written by `save_pretrained`, or a Hub id, of a U-Net.
+        engine: "torch"; or "onnxruntime" or "openvino", for which the network is exported once, into the cache.
+        device: Where torch runs it; by default the accelerator if there is one.
+        dtype: As [`u2net_hf.engines.load_engine`] takes it; not "int8", for which a U-Net's images would have to be
+            at hand.
+
+    Raises:
+        OSError: If there is no such model.
+        RuntimeError: If the engine is not installed.
+        ValueError: If an argument is wrong, or the model is damaged.
+    """
+    if engine == EngineName.torch:
+        place = usable_device(device)
+        number_type = choose_dtype(dtype, place)
+        model = load_whole_model(UNetForSemanticSegmentation, resolve(name_or_path), dtype=torch.float32)
+        return FusedUNet(model, number_type, place)
+    if dtype == "int8":
+        raise ValueError(f"{name_or_path} is a U-Net, which {engine} does not run in int8: choose auto or float32")
+    return ExportedUNet(EngineName(engine), *import_engine(engine, device).load_logits(name_or_path, dtype))
