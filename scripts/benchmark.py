@@ -4,6 +4,7 @@
     python scripts/benchmark.py detail
     python scripts/benchmark.py cuda
     python scripts/benchmark.py end-to-end
+    python scripts/benchmark.py cells
     python scripts/benchmark.py startup
     python scripts/benchmark.py serve
     python scripts/benchmark.py training --data sod
@@ -26,6 +27,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks import cells as cells_benchmark
 from benchmarks import cuda as cuda_benchmark
 from benchmarks import detail as detail_benchmark
 from benchmarks import end_to_end as end_to_end_benchmark
@@ -111,6 +113,12 @@ def end_to_end(
 
 
 @app.command()
+def cells(rounds: Rounds = 5, threads: Threads = CORES, output: Output = PAGE) -> None:
+    """A microscope image of a megapixel to objects, beside scikit-image."""
+    cells_benchmark.run(output, rounds, threads)
+
+
+@app.command()
 def startup(rounds: Rounds = 7, work_dir: WorkDir = WORK_DIR, output: Output = PAGE) -> None:
     """The command from cold, beside rembg."""
     engines = end_to_end_benchmark.usable_engines()
@@ -174,6 +182,7 @@ def every(
     detail(output=output)
     cuda(output=output)
     end_to_end(output=output)
+    cells(output=output)
     startup(output=output)
     training(data=data, output=output)
     metrics(data / "masks", maps, output=output)

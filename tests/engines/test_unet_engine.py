@@ -13,7 +13,7 @@ from tiny_models import tiny_unet_config
 
 from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.engines import fused_unet, load_engine
-from u2net_hf.engines.cpu import cpu_has_bfloat16
+from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.engines.fused_unet import FusedUNet
 from u2net_hf.engines.unet_engine import load_tile_network
 from u2net_hf.segmentation.network import load_network
@@ -114,7 +114,7 @@ def test_every_engine_gives_the_probabilities_of_float64(
 ) -> None:
     if engine != "torch":
         pytest.importorskip(engine)
-    if (engine, dtype) == ("openvino", "bfloat16") and not cpu_has_bfloat16():
+    if (engine, dtype) == ("openvino", "bfloat16") and not cpu_computes_in("bfloat16"):
         pytest.skip("this processor does not compute in bfloat16")
     tiles, exact = picture
     difference = (load_tile_network("nuclei", engine, dtype=dtype)(tiles).softmax(1) - exact).abs()
