@@ -137,6 +137,16 @@ def test_a_driver_that_is_killed_loses_nothing(
     check(target, expected)
 
 
+def test_a_cluster_that_is_too_small_is_said(cluster: Any, photos: Path, tmp_path: Path, model: str) -> None:
+    with pytest.raises(ValueError, match="50 actors of 1 cores are more than the cluster has"):
+        next(start(photos, tmp_path / "maps", model, 50))
+
+
+def test_an_error_of_an_actor_is_told_as_in_one_process(cluster: Any, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"There is no model \./nothing"):
+        next(start(photos, tmp_path / "maps", "./nothing", 1))
+
+
 def test_a_node_that_is_lost_leaves_the_work_to_the_other(
     cluster: Any, photos: Path, tmp_path: Path, model: str, expected: dict[str, bytes]
 ) -> None:
@@ -146,13 +156,3 @@ def test_a_node_that_is_lost_leaves_the_work_to_the_other(
     counts += pieces
     assert sum(counts, Counts()) == Counts(NUMBER, 1)
     check(tmp_path / "maps", expected)
-
-
-def test_a_cluster_that_is_too_small_is_said(cluster: Any, photos: Path, tmp_path: Path, model: str) -> None:
-    with pytest.raises(ValueError, match="50 actors of 1 cores are more than the cluster has"):
-        next(start(photos, tmp_path / "maps", model, 50))
-
-
-def test_an_error_of_an_actor_is_told_as_in_one_process(cluster: Any, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"There is no model \./nothing"):
-        next(start(photos, tmp_path / "maps", "./nothing", 1))

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,17 @@ def test_the_mean_of_models_and_another_engine(photos: Path, tmp_path: Path, mod
         for name, row in read_rows(target).items():
             expected = remove_background(photos / f"{name}.png", network, RenderOptions(mask=True))
             np.testing.assert_array_equal(decoded(row["map"]), np.asarray(expected))
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(photos: Path, tmp_path: Path, model: str) -> None:
+    pytest.importorskip("ray")
+    from u2net_hf.corpus.on_ray import predict_on_ray
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    plan = Plan(load_photos(photos), str(tmp_path / "maps"), [model])
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:port"):
+        with pytest.raises(ConnectionError, match=f"cluster {address} cannot be reached"):
+            next(predict_on_ray(plan, address=address))
+    assert not (tmp_path / "maps").exists()

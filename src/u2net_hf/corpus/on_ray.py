@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import ray
-from ray.exceptions import RayError, RayTaskError
 
 from .predict import Plan, predict_piece
 from .target import Counts
 
+# Ray reads these when it is imported. Nothing is told to others unasked; what goes wrong is raised too.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
 # Tasks that Ray is given at most: each has some pieces then.
 MOST_TASKS = 1000
+REACHED_WITHIN = 10.0  # seconds
 
 
 def predict_on_ray(
@@ -61,9 +69,7 @@ def _connect(address: str | None) -> bool:
     """Connect to a cluster or start one; whether that was done here."""
     if ray.is_initialized():
         return False
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to others unasked
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    _check_reachable(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         options["include_dashboard"] = False
@@ -73,6 +79,17 @@ def _connect(address: str | None) -> bool:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConnectionError(f"the Ray cluster {address or 'on this machine'} cannot be used: {reason}") from error
     return True
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise at once if nothing answers at an address, for which Ray waits some minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED_WITHIN).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConnectionError(f"the Ray cluster {address} cannot be reached: {error}") from error
 
 
 def _share_out(plan: Plan, num_actors: int | None, cores: int | None) -> tuple[int, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -173,6 +174,7 @@ def run_script(main: Callable[[Arguments], None], arguments_class: type[Argument
                 raise
             sys.exit(1)
         finally:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report those killed here as lost
             for process in multiprocessing.active_children():
                 process.kill()  # the loader's workers ignore the signal with which Python would end them
     sys.exit(0)

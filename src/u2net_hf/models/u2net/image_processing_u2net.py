@@ -185,7 +185,8 @@ class U2NetImageProcessorBase(BaseImageProcessor):
         if do_min_max:
             low, high = maps.amin(dim=(1, 2, 3), keepdim=True), maps.amax(dim=(1, 2, 3), keepdim=True)
             maps = torch.where(high > low, (maps - low) / (high - low), maps)
-        return [resized[0] for resized in resize_each(maps, target_sizes)]
+        # Interpolating ones gives a little more than 1 at some sizes.
+        return [resized[0].clamp(0, 1) for resized in resize_each(maps, target_sizes)]
 
     def post_process_semantic_segmentation(
         self, outputs: Any, target_sizes: "list[tuple[int, int]] | torch.Tensor | None" = None
