@@ -58,7 +58,9 @@ def _sides(network: str, batch: int, threads: int) -> list[Side]:
         if dtype == "float32" or cpu_computes_in(dtype) is not False:
             sides.append(Side(f"PyTorch, fused, {dtype}", build_fused, (*arguments, dtype)))
     if batch == 1:  # what these pieces of the fused network earn
-        pieces = {"maps enlarged, then convolved": "MIN_WORK", "without Winograd's convolution": "MIN_CHANNELS"}
+        pieces = {"maps enlarged, then convolved": "MIN_WORK"}
+        if network != "u2netp":  # whose layers have too few channels
+            pieces["without Winograd's convolution"] = "MIN_CHANNELS"
         for piece, threshold in pieces.items():
             sides.append(Side(f"the same in float32, {piece}", build_without, (*arguments, threshold)))
     return sides

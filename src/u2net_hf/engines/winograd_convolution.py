@@ -16,8 +16,10 @@ def transform_weight(weight: torch.Tensor) -> torch.Tensor:
     """A convolution's weight `(out, in, 3, 3)` as `(16, in, out)`, computed in float64."""
     lines = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]]
     matrix = torch.tensor(lines, dtype=torch.float64, device=weight.device)
-    transformed = torch.einsum("ay,ocyx,bx->baco", matrix, weight.double(), matrix)
-    return transformed.flatten(0, 1).to(weight.dtype).contiguous()
+    parts = []  # of few channels, so that no large copies in float64 come and go
+    for part in weight.split(32):
+        parts.append(torch.einsum("ay,ocyx,bx->baco", matrix, part.double(), matrix).to(weight.dtype))
+    return torch.cat(parts, dim=3).flatten(0, 1)
 
 
 def convolve_by_winograd(hidden: torch.Tensor, transformed: torch.Tensor) -> torch.Tensor:
