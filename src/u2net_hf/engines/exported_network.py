@@ -33,7 +33,7 @@ def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFile
         ValueError: If the model is no network of ours, or an exported folder holds no graph of that type.
     """
     files = find_model(name_or_path)
-    if (files.folder / ONNX_FOLDER).is_dir() and not any(files.folder.glob("*.safetensors")):
+    if _holds_export(files):
         path = files.folder / ONNX_FOLDER / FILE_NAMES[dtype]
         if not path.is_file():
             raise ValueError(f"{files.name} holds no {path.name}: export it with --dtype {dtype}")
@@ -61,9 +61,14 @@ def check_names(path: Path, inputs: Collection[str], outputs: Collection[str], o
 def is_exported(name_or_path: str | Path) -> bool:
     """Whether the float32 graph of a network is there already, in its folder or in the cache."""
     files = find_model(name_or_path)
-    return (files.folder / ONNX_FOLDER / FILE_NAMES["float32"]).is_file() or (
-        files.has_fused_form and _cached(files, "float32").is_file()
-    )
+    if _holds_export(files):
+        return (files.folder / ONNX_FOLDER / FILE_NAMES["float32"]).is_file()
+    return files.has_fused_form and _cached(files, "float32").is_file()
+
+
+def _holds_export(files: ModelFiles) -> bool:
+    """Whether the folder is one that `export_onnx` has written, and no model for Python."""
+    return (files.folder / ONNX_FOLDER).is_dir() and not any(files.folder.glob("*.safetensors"))
 
 
 def _cached(files: ModelFiles, dtype: str) -> Path:

@@ -109,7 +109,8 @@ def load_tile_network(
 
     Args:
         name_or_path: A published name ("nuclei"), a folder written by `save_pretrained`, or a Hub id, of a U-Net.
-        engine: "torch"; or "onnxruntime" or "openvino", for which the network is exported once, into the cache.
+        engine: "torch" or "auto", which is the same here; or "onnxruntime" or "openvino", for which the network is
+            exported once, into the cache.
         device: Where torch runs it; by default the accelerator if there is one.
         dtype: As [`u2net_hf.engines.load_engine`] takes it; not "int8", for which a U-Net's images would have to be
             at hand.
@@ -119,7 +120,7 @@ def load_tile_network(
         RuntimeError: If the engine is not installed.
         ValueError: If an argument is wrong, or the model is damaged.
     """
-    if engine == EngineName.torch:
+    if engine in (EngineName.torch, EngineName.auto):
         place = usable_device(device)
         number_type = choose_dtype(dtype, place)
         model = load_whole_model(UNetForSemanticSegmentation, resolve(name_or_path), dtype=torch.float32)
