@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from pathlib import Path
 
 from huggingface_hub import constants
@@ -12,31 +11,34 @@ from .._version import __version__
 from ..models.families import FAMILIES
 from ..onnx_export.layout import FILE_NAMES, ONNX_FOLDER
 from ..weights.published import resolve
+from .graph_check import SALIENCY, check_graph
 from .model_files import ModelFiles, find_model
 from .validation import check_model
 
-INPUT, SALIENCY, LOGITS = "pixel_values", "saliency", "logits"
 
-
-def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFiles]:
+def find_exported(name_or_path: str | Path, dtype: str, output: str = SALIENCY) -> tuple[Path, ModelFiles]:
     """Find the ONNX file of a network, and export the network the first time.
 
     Args:
         name_or_path: As in [`u2net_hf.engines.load_engine`].
         dtype: "float32", "float16" or "int8".
+        output: What the graph is to give: "saliency", or the "logits" of a U-Net.
 
     Returns:
         The file, and the files that say how images become its input.
 
     Raises:
         OSError: If there is no such model, or the cache cannot be written.
-        ValueError: If the model is no network of ours, or an exported folder holds no graph of that type.
+        ValueError: If the model is no network of ours, or an exported folder holds no graph of that type,
+            or one that takes too much memory.
     """
     files = find_model(name_or_path)
     if _holds_export(files):
         path = files.folder / ONNX_FOLDER / FILE_NAMES[dtype]
         if not path.is_file():
             raise ValueError(f"{files.name} holds no {path.name}: export it with --dtype {dtype}")
+        if output == SALIENCY:
+            check_graph(path, files.input_options)
         return path, files
     family = FAMILIES.get(str(files.config.get("model_type")))
     if family is None:
@@ -44,18 +46,6 @@ def find_exported(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFile
     if family.has_fused_form:  # else transformers asks the same when the network is exported
         check_model(files)
     return _export_once(files, dtype), files
-
-
-def check_names(path: Path, inputs: Collection[str], outputs: Collection[str], output: str = SALIENCY) -> None:
-    """Check by its inputs and outputs that a graph is that of a U²-Net; or of a U-Net, whose `output` is "logits".
-
-    Raises:
-        ValueError: If it is another one.
-    """
-    if INPUT not in inputs or output not in outputs:
-        found = f"{', '.join(sorted(inputs))} to {', '.join(sorted(outputs))}"
-        kind = "U²-Net" if output == SALIENCY else "U-Net"
-        raise ValueError(f"{path} is no exported {kind}: expected a graph from {INPUT} to {output}, found {found}")
 
 
 def is_exported(name_or_path: str | Path) -> bool:

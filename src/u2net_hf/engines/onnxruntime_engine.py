@@ -11,7 +11,8 @@ import onnxruntime
 from ..models.u2net.pixels_u2net import InputOptions
 from ..weights.loading import reading
 from .cpu import num_threads
-from .exported_network import INPUT, LOGITS, SALIENCY, check_names, find_exported
+from .exported_network import find_exported
+from .graph_check import INPUT, LOGITS, SALIENCY, check_names
 from .interface import PixelEngine
 from .model_files import ModelFiles
 from .names import EngineName
@@ -55,7 +56,7 @@ def _open(path: Path, output: str, size: Sequence[int] = ()) -> onnxruntime.Infe
 
 def load_logits(name_or_path: str | Path, dtype: str = "float32") -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     """Load a U-Net: what gives its logits, and the type of its numbers; arguments and errors are those of `load`."""
-    path, _, chosen = _find(name_or_path, dtype)
+    path, _, chosen = _find(name_or_path, dtype, LOGITS)
     session = _open(path, LOGITS)
     return lambda pixel_values: session.run([LOGITS], {INPUT: pixel_values})[0], chosen
 
@@ -66,8 +67,8 @@ def load(name_or_path: str | Path, dtype: str = "float32") -> OnnxRuntimeEngine:
     return OnnxRuntimeEngine(path, files.input_options, chosen)
 
 
-def _find(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFiles, str]:
+def _find(name_or_path: str | Path, dtype: str, output: str = SALIENCY) -> tuple[Path, ModelFiles, str]:
     chosen = "float32" if dtype == "auto" else dtype
     if chosen not in DTYPES:
         raise ValueError(f"dtype of the engine onnxruntime must be auto, {', '.join(DTYPES)}, got {dtype!r}")
-    return *find_exported(name_or_path, chosen), chosen
+    return *find_exported(name_or_path, chosen, output), chosen

@@ -12,7 +12,8 @@ import openvino
 from ..models.u2net.pixels_u2net import InputOptions
 from ..weights.loading import reading
 from .cpu import num_threads
-from .exported_network import LOGITS, SALIENCY, check_names, find_exported
+from .exported_network import find_exported
+from .graph_check import LOGITS, SALIENCY, check_names
 from .interface import PixelEngine
 from .model_files import ModelFiles
 from .names import EngineName
@@ -89,7 +90,7 @@ class OpenVinoEngine(PixelEngine):
 
 def load_logits(name_or_path: str | Path, dtype: str = "float32") -> tuple[OpenVinoGraph, str]:
     """Load a U-Net: what gives its logits, and the type of its numbers; arguments and errors are those of `load`."""
-    path, _, chosen = _find(name_or_path, dtype)
+    path, _, chosen = _find(name_or_path, dtype, LOGITS)
     return OpenVinoGraph(path, chosen, LOGITS), chosen
 
 
@@ -99,8 +100,8 @@ def load(name_or_path: str | Path, dtype: str = "float32") -> OpenVinoEngine:
     return OpenVinoEngine(path, files.input_options, chosen)
 
 
-def _find(name_or_path: str | Path, dtype: str) -> tuple[Path, ModelFiles, str]:
+def _find(name_or_path: str | Path, dtype: str, output: str = SALIENCY) -> tuple[Path, ModelFiles, str]:
     chosen = "float32" if dtype == "auto" else dtype  # in bfloat16 it computes layers that need more digits, too
     if chosen not in DTYPES:
         raise ValueError(f"dtype of the engine openvino must be auto, {', '.join(DTYPES)}, got {dtype!r}")
-    return *find_exported(name_or_path, DTYPES[chosen][0]), chosen
+    return *find_exported(name_or_path, DTYPES[chosen][0], output), chosen
