@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import datasets
@@ -20,6 +21,7 @@ from training_helpers import drawn_corpus
 
 from u2net_hf.data import corpora
 from u2net_hf.data.corpora import check_masks, corpus_splits, load_corpus
+from u2net_hf.data.sources import check_inside
 
 
 def read(corpus: datasets.Dataset | datasets.IterableDataset) -> dict[str, tuple[int, int]]:
@@ -388,6 +390,49 @@ def test_pictures_outside_a_table_are_not_read(tmp_path: Path) -> None:
     for spec in (tmp_path, tmp_path / "train.parquet"):
         with pytest.raises(ValueError, match=r"names '/etc/hostname', which is outside it"):
             load_corpus(spec)
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+@pytest.mark.parametrize("place", ["/etc/hostname", "a/../../b.png", "https://example.org/a.png", "zip://a::/b.zip"])
+def test_pictures_outside_a_streamed_table_are_not_read(column: str, place: str, tmp_path: Path) -> None:
+    good = {"bytes": as_bytes(draw_mask(1)), "path": None}
+    rows = {"image": [good], "mask": [good]} | {column: [{"bytes": None, "path": place}]}
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match=rf"names '{place}', which is outside it"):
+        next(iter(load_corpus(tmp_path, streaming=True)))
+
+
+def test_a_streamed_table_may_have_pictures_in_its_folder(tmp_path: Path) -> None:
+    for name, picture in {"a.png": draw_image(1), "b.png": draw_mask(1)}.items():
+        picture.save(tmp_path / name)
+    rows = {
+        column: [{"bytes": None, "path": str(tmp_path / f"{name}.png")}]
+        for column, name in {"image": "a", "mask": "b"}.items()
+    }
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    assert read(load_corpus(tmp_path, streaming=True)) == {"a": (1, 1)}
+
+
+@pytest.mark.parametrize("empty", [None, {"bytes": None, "path": None}])
+def test_a_row_without_a_picture_is_named(empty: dict | None, tmp_path: Path) -> None:
+    picture = {"bytes": as_bytes(draw_mask(1)), "path": "a.png"}
+    pq.write_table(pa.table({"image": [picture] * 2, "mask": [picture, empty]}), tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match=r"holds no picture in row 1 of its column mask"):
+        list(load_corpus(tmp_path, streaming=True))
+
+
+@pytest.mark.parametrize(
+    ("path", "is_inside"),
+    [
+        ("hf://datasets/me/photos@0abc/a.png", True),
+        ("zip://a.png::hf://datasets/me/photos@0abc/all.zip", True),
+        ("hf://datasets/me/photos2@0abc/a.png", False),
+        ("hf://datasets/other/private/a.png", False),
+    ],
+)
+def test_pictures_streamed_from_the_hub_are_those_of_the_data_set(path: str, is_inside: bool) -> None:
+    with nullcontext() if is_inside else pytest.raises(ValueError, match="is outside it"):
+        check_inside(path, "me/photos")
 
 
 def test_what_is_wrong_with_a_table_is_said_with_its_name(tmp_path: Path) -> None:

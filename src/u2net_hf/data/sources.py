@@ -77,7 +77,7 @@ def load_source(
         corpus = _with_datasets(datasets.load_dataset, spec, split=split + part, streaming=streaming)
     columns = find_columns(corpus.features, spec, mask_column)
     if isinstance(corpus, IterableDataset):
-        return _stream_with_our_columns(corpus, *columns, features)
+        return _stream_with_our_columns(corpus, spec, *columns, features)
     corpus = _with_our_columns(corpus, *columns, features)
     return as_stream(corpus) if streaming else corpus
 
@@ -165,12 +165,21 @@ def _inside(name: str, source: Path) -> str:
 def check_inside(path: str, spec: str | os.PathLike) -> None:
     """Refuse the path of a picture that is neither in its corpus nor among what was fetched from the Hub.
 
+    Args:
+        path: Of a file, also as the `datasets` library names what it streams: "hf://datasets/me/photos@main/a.jpg",
+            "zip://a.jpg::photos/all.zip".
+        spec: The corpus.
+
     Raises:
         ValueError: If it is elsewhere.
     """
+    place = path.split("::")[-1]
+    if re.match(rf"hf://datasets/{re.escape(str(spec))}(@[^/]*)?/", place):
+        return
     root = Path(spec).expanduser()
     folders = (root if root.is_dir() else root.parent, constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE)
-    if not any(Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)) for folder in folders):
+    inside = any(Path(os.path.abspath(place)).is_relative_to(os.path.abspath(folder)) for folder in folders)
+    if "://" in place or not inside:
         raise ValueError(f"{spec} names {path!r}, which is outside it: save the table with the pictures in it.")
 
 
@@ -306,18 +315,24 @@ def _with_our_columns(corpus: Dataset, image: str, mask: str, name: str | None, 
 
 
 def _stream_with_our_columns(
-    corpus: IterableDataset, image: str, mask: str, name: str | None, features: Features
+    corpus: IterableDataset, spec: str | os.PathLike, image: str, mask: str, name: str | None, features: Features
 ) -> IterableDataset:
     """The same row by row; pictures are decoded last, or each step would decode and encode them."""
     old_columns = list(corpus.features)
     for column in (image, mask):
         corpus = corpus.cast_column(column, datasets.Image(decode=False))
-    columns = {"image": image, "mask": mask, "name": name}
+    columns = {"spec": os.fspath(spec), "image": image, "mask": mask, "name": name}
     corpus = corpus.map(_our_row, with_indices=True, remove_columns=old_columns, fn_kwargs=columns)
     return corpus.cast(features)
 
 
-def _our_row(row: dict[str, Any], index: int, image: str, mask: str, name: str | None) -> dict[str, Any]:
+def _our_row(row: dict[str, Any], index: int, spec: str, image: str, mask: str, name: str | None) -> dict[str, Any]:
+    for column in (image, mask):
+        picture = row[column]
+        if picture is None or (picture["bytes"] is None and picture["path"] is None):
+            raise ValueError(f"{spec} holds no picture in row {index} of its column {column}.")
+        if picture["bytes"] is None:
+            check_inside(picture["path"], spec)
     return {
         "image": row[image],
         "mask": row[mask],
