@@ -239,6 +239,15 @@ class TestRemoveBackgrounds:
         assert str(jobs[1].source) in str(results[1].error)
         assert str(jobs[2].destination) in str(results[2].error)
 
+    def test_a_photo_that_cannot_be_encoded_is_named(self, tmp_path: Path, tiny: Pair) -> None:
+        Image.new("RGB", (16384, 1)).save(tmp_path / "wide.png")
+        job = Job(tmp_path / "wide.png", tmp_path / "out" / "result.webp")  # which ends at 16383 pixels
+        [result] = remove_backgrounds([job], ModelEngine(*tiny))
+        assert result.status == "failed"
+        assert str(result.error).startswith(
+            f"{tmp_path}/wide.png: {tmp_path}/out/result.webp: an image of size (16384"
+        )
+
     def test_an_image_that_the_network_fails_on_does_not_fail_its_batch(self, tmp_path: Path) -> None:
         def fail(batch: list[int]) -> None:
             if 20 in batch:

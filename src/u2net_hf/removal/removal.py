@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from PIL import Image
 
-from ..images.files import save_image
+from ..images.files import ImageError, save_image
 from ..images.outputs import Job, Result
 from ..models.u2net.render_u2net import RenderOptions
 from ..utils.process import usable_cores
@@ -82,7 +82,10 @@ def remove_backgrounds(
 
     def write(job: Job, photo: Photo, soft_map: np.ndarray) -> Result:
         image = finish_photo(photo, soft_map, chosen)
-        save_image(image, job.destination, compress_level=compress_level, threads=threads)
+        try:
+            save_image(image, job.destination, compress_level=compress_level, threads=threads)
+        except ImageError as error:  # which names the result
+            raise ImageError(f"{job.source}: {error}") from error
         return Result(job, "done")
 
     steps = Steps(read, write, Result.failed)
