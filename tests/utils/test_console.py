@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from run_script import run_script
 from safetensors import SafetensorError
 
@@ -77,6 +79,33 @@ def test_debug_shows_where_an_error_comes_from(
     assert "Traceback (most recent call last)" in text
     assert "in fail" in text or "in action" in text
     assert "\x1b" not in text
+
+
+class OurWarning(UserWarning):
+    __module__ = "u2net_hf.somewhere"
+
+
+def test_of_warnings_ours_are_one_line_each_and_those_of_libraries_are_not_shown(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Image.effect_noise((200, 200), 90).save(tmp_path / "a.tif", compression="tiff_lzw")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[5000:5100] = bytes(100)
+    (tmp_path / "a.tif").write_bytes(data)
+
+    def action() -> None:
+        for _ in range(2):
+            warnings.warn("a \x1b[31mred\n photo", OurWarning, stacklevel=1)
+        warnings.warn("Palette images should be RGBA", UserWarning, stacklevel=1)
+        with Image.open(tmp_path / "a.tif") as image:  # of which libtiff would write a line itself
+            image.load()
+
+    said, filters = r"Warning: a \x1b[31mred photo", [*warnings.filters]
+    status, text = run(action, capfd, monkeypatch)
+    assert (status, text.splitlines()[:-1]) == (1, [said])
+    assert warnings.filters == filters
+    status, text = run(action, capfd, monkeypatch, "--debug")
+    assert text.splitlines()[:2] == [said, "Warning: UserWarning: Palette images should be RGBA"]
 
 
 def test_another_process_says_which_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

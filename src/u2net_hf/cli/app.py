@@ -6,7 +6,6 @@ What a verb needs is imported by the verb, so that `--help` and wrong arguments 
 from __future__ import annotations
 
 import sys
-import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -191,6 +190,5 @@ def demo(
 
 def main() -> None:
     """Run the command; a user's mistake becomes one line on standard error and exit status 1."""
-    warnings.simplefilter("ignore")  # of libraries, which bury that line
     with reported_errors():
         app()

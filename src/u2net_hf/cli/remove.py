@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..engines.names import EngineName
-from ..utils.console import printable
+from ..utils.console import printable, say
 from .options import STREAM, Dtype, check_destination, names_stream
 from .remove_video import names_videos, remove_videos
 from .reporting import report
@@ -135,11 +135,10 @@ def remove(
 
         curl -s https://example.org/photo.jpg | u2net-hf remove - > cut-out.png
     """
-    from ..images.files import allow_megapixels, open_background, show_only_photo_warnings
+    from ..images.files import allow_megapixels, open_background
     from ..images.outputs import plan_outputs
     from ..models.u2net.render_u2net import RenderOptions
 
-    show_only_photo_warnings(lambda text: _say(f"Warning: {text}"))
     if max_megapixels is not None:
         allow_megapixels(max_megapixels)
     picture = None if background is None else open_background(background)
@@ -168,13 +167,6 @@ def remove(
         _remove_many(jobs, options, compress_level, load, batch_size, overwrite)
 
 
-def _say(text: str) -> None:
-    """A line on standard error, beside a progress bar, from any thread."""
-    from tqdm import tqdm
-
-    tqdm.write(printable(text), file=sys.stderr)
-
-
 def _load_engine(
     models: list[str], engine: str, num_photos: int, *, device: str | None, dtype: str, trust: bool, verbose: bool
 ) -> Engine:
@@ -188,7 +180,7 @@ def _load_engine(
         engine, reason = choose_engine(models, dtype, device, num_photos)
     loaded = load_engine(models, engine, device=device, dtype=dtype, trust_remote_code=trust)
     if verbose:
-        _say(f"Engine: {loaded.variant['engine']}, {loaded.variant['dtype']} ({reason})")
+        say(f"Engine: {loaded.variant['engine']}, {loaded.variant['dtype']} ({reason})")
     return loaded
 
 
@@ -263,7 +255,7 @@ def _watch(
     set_passive_wait_policy()
     with contextlib.suppress(KeyboardInterrupt):
         engine = load(sys.maxsize)
-        _say("Watching; Ctrl-C ends.")
+        say("Watching; Ctrl-C ends.")
         for jobs in watch(plan, overwrite=overwrite):
             for result in remove_backgrounds(
                 jobs, engine, options=options, compress_level=compress_level, batch_size=batch_size, overwrite=True
@@ -271,4 +263,4 @@ def _watch(
                 if result.error is None:
                     typer.echo(printable(result.job.destination))
                 else:
-                    _say(f"Error: {result.error}")
+                    say(f"Error: {result.error}")

@@ -102,11 +102,9 @@ def segment(
 
         cat cells.png | u2net-hf segment - > labels.tif
     """
-    from ..images.files import show_only_photo_warnings
     from ..segmentation.jobs import Outputs, plan_segmentations
     from ..segmentation.segmentation import PageOptions
 
-    show_only_photo_warnings(lambda text: print(printable(f"Warning: {text}"), file=sys.stderr))
     given = {
         "min_score": min_score,
         "mask_threshold": mask_threshold,

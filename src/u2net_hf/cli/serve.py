@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -64,14 +65,14 @@ def serve(
     except ModuleNotFoundError as error:
         raise RuntimeError("the server needs another package: pip install 'u2net-hf[serve]'") from error
     from ..engines.choice import choose_engine
-    from ..images.files import allow_megapixels, show_only_photo_warnings
+    from ..images.files import allow_megapixels
     from ..serving.limits import Limits
     from ..serving.service import RemovalService, load_engines
     from ..utils.process import keep_freed_memory, set_passive_wait_policy
 
     limits = Limits(round(max_megabytes * 1e6), round(max_megapixels * 1e6), max_requests, max_per_client)
     allow_megapixels(max_megapixels)
-    show_only_photo_warnings(lambda text: None)
+    warnings.simplefilter("ignore")  # of photos: they are the clients'
     set_passive_wait_policy()
     keep_freed_memory()
     names = models or ["u2netp"]

@@ -6,17 +6,13 @@ network, in `models.u2net`. Needs Pillow and numpy only, so importing it is chea
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import io
 import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, PngImagePlugin
-from PIL import _imaging as pillow_library
 
 from ..models.u2net.photo_u2net import (
     ImageError,
@@ -55,7 +51,6 @@ __all__ = [
     "open_image",
     "open_reduced",
     "save_image",
-    "show_only_photo_warnings",
     "standard_mode",
     "to_rgb",
 ]
@@ -180,17 +175,3 @@ def save_image(image: Image.Image, path: str | Path, *, compress_level: int = 1,
 def allow_megapixels(limit: float) -> None:
     """Read photos of up to so many megapixels in this process, instead of the 179 that Pillow allows."""
     Image.MAX_IMAGE_PIXELS = round(limit * 1e6 / 2)  # it refuses twice as many
-
-
-def show_only_photo_warnings(show: Callable[[str], None]) -> None:
-    """Let this process tell of what is left out of a photo, and silence what libraries say of files beside it.
-
-    Pillow warns of large and odd files; libtiff writes to the terminal itself, what Pillow then raises as an error.
-    """
-    warnings.simplefilter("ignore")
-    warnings.simplefilter("always", PhotoWarning)
-    warnings.showwarning = lambda message, *_: show(str(message))
-    with contextlib.suppress(OSError, AttributeError):  # where Pillow is built in another way
-        library = ctypes.CDLL(pillow_library.__file__)
-        library.TIFFSetErrorHandler(None)
-        library.TIFFSetWarningHandler(None)

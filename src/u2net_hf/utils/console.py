@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.machinery import PathFinder
 
 DEBUG_OPTION = "--debug"
 # For typer: options may be spelled --like-this, and --like_this as in the examples of transformers and accelerate.
@@ -22,12 +26,14 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 def reported_errors() -> Iterator[None]:
     """Run a command: an error becomes one line on standard error and exit status 1, Ctrl-C status 130.
 
-    `--debug`, anywhere on the command line, is taken out of `sys.argv` here and shows where an error comes from.
+    Our own warnings are one line, too; those of libraries, which would bury them, are not shown. `--debug`, anywhere
+    on the command line, is taken out of `sys.argv` here and shows where an error comes from, and all warnings.
     """
     debug = DEBUG_OPTION in sys.argv
     sys.argv[:] = [argument for argument in sys.argv if argument != DEBUG_OPTION]
     try:
-        yield
+        with _warnings_in_one_line(all_of_them=debug):
+            yield
     except KeyboardInterrupt:
         raise SystemExit(_INTERRUPTED) from None
     except Exception as error:
@@ -35,6 +41,33 @@ def reported_errors() -> Iterator[None]:
             print(*map(printable, traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
         print(error_line(error), file=sys.stderr)
         raise SystemExit(1) from None
+
+
+@contextmanager
+def _warnings_in_one_line(*, all_of_them: bool) -> Iterator[None]:
+    def show(message: Warning | str, category: type[Warning]) -> None:
+        is_ours = category.__module__.startswith(f"{__name__.partition('.')[0]}.")
+        if is_ours or all_of_them:
+            name = "" if is_ours else f"{category.__name__}: "
+            say(f"Warning: {name}{' '.join(str(message).split())}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # each text once: an epoch after the other reads the same photos
+        warnings.showwarning = lambda message, category, *_: show(message, category)
+        if not all_of_them:
+            _silence_libtiff()
+        yield
+
+
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to the terminal what Pillow then raises as an error. This does not import Pillow."""
+    package = importlib.util.find_spec("PIL")
+    library = package and PathFinder.find_spec("PIL._imaging", package.submodule_search_locations)
+    if library and library.origin:
+        with suppress(OSError, AttributeError):  # where Pillow is built in another way
+            loaded = ctypes.CDLL(library.origin)
+            loaded.TIFFSetErrorHandler(None)
+            loaded.TIFFSetWarningHandler(None)
 
 
 def run_script(main: Callable[..., None], description: str) -> None:
@@ -67,6 +100,13 @@ def error_line(error: Exception) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" ({os.path.basename(last[0].filename)}, line {last[0].lineno})" if last else ""
     return f"Internal error: {who}{type(error).__name__}: {line}{where}. Run again with {DEBUG_OPTION} and report it."
+
+
+def say(text: str) -> None:
+    """A line on standard error, beside a progress bar, from any thread."""
+    from tqdm import tqdm
+
+    tqdm.write(printable(text), file=sys.stderr)
 
 
 def printable(text: object) -> str:
