@@ -175,7 +175,11 @@ def test_published_weights_on_photos(photos: list[Image.Image]) -> None:
     # On photos the plain network itself rounds to some 5e-5 at the worst pixel.
     assert abs(single - exact).max() < max(1e-5, 1.5 * abs(plain - exact).max())
     assert abs(single - exact).mean() < 1e-6
-    assert abs(half - exact).mean(dim=(1, 2, 3)).max() < 0.003
+    # The plain network in bfloat16 is 7 to 50 times as far off: it rounds the sums that nearly cancel, too.
+    with torch.inference_mode():
+        plain_half = copy.deepcopy(model).bfloat16()(images.bfloat16()).logits.double().sigmoid()
+    far, near = (abs(maps - exact).mean(dim=(1, 2, 3)) for maps in (plain_half, half))
+    assert (near < 0.3 * far).all()
 
 
 def test_it_only_predicts() -> None:
