@@ -8,12 +8,18 @@ python tests/zoo/run.py --only remove_folders
 import argparse
 import importlib
 import os
+import pkgutil
 import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+LIBRARIES = ("accelerate", "datasets", "gradio", "matplotlib.pyplot", "onnxruntime.quantization", "pymatting", "typer")
+SLOW_PARTS = (
+    "onnxruntime.transformers.float16",
+    *(f"skimage.{part}" for part in ("measure", "metrics", "morphology")),
+)
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
 
@@ -27,14 +33,12 @@ def set_up(home: Path) -> None:
         "GRADIO_ANALYTICS_ENABLED": "False",
     }
     os.environ |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_TOKEN": "", "HOME": str(home)}
-    for library in (
-        "accelerate",
-        "datasets",
-        "gradio",
-        "matplotlib.pyplot",
-        "skimage.metrics",
-    ):  # once, not in each fork
-        importlib.import_module(library)
+    import u2net_hf
+
+    # Once, not in each fork, where they would take most of the time.
+    modules = {module.name for module in pkgutil.walk_packages(u2net_hf.__path__, "u2net_hf.")}
+    for module in (modules - {"u2net_hf.__main__"}).union(LIBRARIES):
+        importlib.import_module(module)
     import torch
 
     torch.set_num_threads(1)
