@@ -9,6 +9,7 @@ from cell_models import bright_cells, bright_finder, same_objects
 
 from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.engines import torch_engine
+from u2net_hf.engines.fused_unet import FusedUNet
 from u2net_hf.segmentation import blocks, network, planes
 from u2net_hf.segmentation.network import load_network
 from u2net_hf.segmentation.segmentation import segment_image
@@ -62,9 +63,8 @@ def test_large_pages_are_tiled_even_if_the_processor_names_no_tile(
     image, cells = bright_cells(2, 150, 130)
     loaded = load_network(finder)
     seen: list[tuple[int, ...]] = []
-    loaded.model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(tuple(kwargs["pixel_values"].shape)), with_kwargs=True
-    )
+    assert isinstance(loaded.model, FusedUNet)
+    loaded.model.register_forward_pre_hook(lambda module, tiles: seen.append(tuple(tiles[0].shape)))
     assert same_objects(segment_image(image, loaded).labels, cells)
     assert set(seen) == {(1, 1, 64, 64)}
 
