@@ -8,7 +8,7 @@ PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 # In several processes, each of which takes a file at a time, so that what its tests share is made once.
 PYTEST := -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test coverage zoo test-torchvision test-oldest style clean
+.PHONY: demo test coverage zoo docs docs-serve test-torchvision test-oldest style clean
 
 demo: .venv/installed  ## cut the object out of a photo
 	$(BIN)/u2net-hf remove hub_cards/space/coffee.jpg -o outputs/coffee.png --overwrite
@@ -21,6 +21,12 @@ coverage: .venv/installed-test  ## the same, and which lines no test runs
 
 zoo: .venv/installed-test  ## every verb over every awkward file: about an hour, of which the tests run a part
 	$(BIN)/python tests/zoo/run.py --every 1
+
+docs: .venv/installed-test  ## the documentation site, in outputs/site
+	$(BIN)/python -m mkdocs build
+
+docs-serve: .venv/installed-test  ## the same, on this machine, built anew when a page changes
+	$(BIN)/python -m mkdocs serve
 
 # PyPI's torchvision fits only PyPI's torch, which brings CUDA along: some GB, so in an environment of its own.
 test-torchvision: .venv-torchvision/installed  ## the image processors that use torchvision

@@ -16,6 +16,7 @@ import u2net_hf
 pytest_plugins = ["hub_fixtures"]
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(u2net_hf.__file__).parent
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text())]
 EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
 
 
@@ -24,6 +25,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which a reader of the README works: a checkout, and photos."""
     for name in ("src", "hub_cards", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "docs" / "images" / "nuclei_tissue.png", tmp_path / "cells.tif")
     for name in ("photo.jpg", "portrait.jpg"):
         shutil.copy(ROOT / "hub_cards" / "space" / "coffee.jpg", tmp_path / name)
     monkeypatch.chdir(tmp_path)
@@ -58,15 +60,22 @@ def test_examples_of_docstrings(path: Path) -> None:
     assert runner.failures == 0
 
 
-def test_snippets_of_the_readme(workplace: Path, connected_datasets: Hub) -> None:
-    """One after the other, as a reader would type them; the Hub is a small one of our own."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    snippets = list(re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
-    assert len(snippets) >= 4
-    names = pairs()
-    for snippet in snippets:
+def run_snippets(page: Path) -> dict[str, Any]:
+    """Run the Python snippets of a page one after the other, as a reader would type them; return what they named."""
+    text, names = page.read_text(encoding="utf-8"), pairs()
+    for snippet in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         lines_before = text[: snippet.start(1)].count("\n")
-        exec(compile("\n" * lines_before + snippet[1], "README.md", "exec"), names)
-    assert names["saliency"].shape == (400, 600)
-    assert (workplace / "cut-out.png").is_file()
-    assert "model.safetensors" in connected_datasets.files("me/my-u2net")
+        exec(compile("\n" * lines_before + snippet[1], page.name, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("workplace")
+def test_snippets_of_the_pages(page: Path, connected_datasets: Hub) -> None:
+    """The Hub is a small one of our own."""
+    names = run_snippets(page)
+    if "saliency" in names:
+        assert names["saliency"].shape == (400, 600)
+        assert Path("cut-out.png").is_file()
+    if page.stem == "publish":
+        assert "model.safetensors" in connected_datasets.files("me/my-u2net")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # What the tests run as programs, and what is imported by name or through transformers.
 NOT_IMPORTED = (
     "DEP002=hypothesis|import-linter|deptry|isal|mypy|opencv-python-headless|playwright|pytest|pytest-cov|pytest-xdist|"
-    "python-multipart|pyyaml|ruff|setuptools|torchvision"
+    "mkdocs-jupyter|mkdocs-material|mkdocstrings|python-multipart|pyyaml|ruff|setuptools|torchvision"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ def remove_videos(
     inputs: Sequence[str],
     output: str | None,
     options: RenderOptions,
-    load: Callable[[], Engine],
+    load: Callable[[int], Engine],
     smoothing: float,
     compress_level: int,
     batch_size: int,
@@ -51,7 +52,7 @@ def remove_videos(
 
     jobs = _plan(inputs, output, "mask" if options.mask else "cut-out")
     remove_abandoned({job.destination.parent for job in jobs})
-    engine = load()
+    engine = load(sys.maxsize)  # frames are many
 
     def run(job: Job) -> Result:
         if job.destination.exists() and not overwrite:
