@@ -139,12 +139,7 @@ def _look_further(image: Image.Image, source: str | Path | BinaryIO, name: str) 
     """Look for what Pillow did not read: the color chunk of a PNG is put into `info`, further frames are told of."""
     kind = _SEQUENCES[str(image.format)]
     with contextlib.suppress(Exception), Image.open(source) as again:  # damage behind the first frame
-        if (
-            again.format == "PNG"
-            and (cicp := _find_cicp(again.fp))
-            and cicp[0] in _PRIMARIES
-            and cicp[1] in _TRANSFERS
-        ):
+        if again.format == "PNG" and (cicp := _find_cicp(again.fp)):
             image.info["cicp"] = cicp
             image.info.pop("icc_profile", None)  # which is for programs that know no cICP
         if (count := getattr(again, "n_frames", 1)) > 1:
