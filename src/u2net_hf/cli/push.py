@@ -101,3 +101,19 @@ def space(repo_id: Repository, private: Private = False, token: Token = None, dr
     from ..hub import publish as hub
 
     print(printable(hub.publish_space(repo_id, private=private, token=token, dry_run=dry_run)))
+
+
+@app.command()
+def browser(
+    repo_id: Repository,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="To choose from; by default u2netp. Repeatable.")
+    ] = None,
+    private: Private = False,
+    token: Token = None,
+    dry_run: DryRun = None,
+) -> None:
+    """The page that cuts out in the browser, a static Space; with --dry-run for any static server. Needs npm."""
+    from ..hub.browser import publish_browser
+
+    print(printable(publish_browser(repo_id, models or ["u2netp"], private=private, token=token, dry_run=dry_run)))

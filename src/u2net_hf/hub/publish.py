@@ -79,7 +79,7 @@ def publish_model(
 
     # What an earlier upload left and what would contradict the new weights.
     replaced = ("*.safetensors", "*.safetensors.index.json", "onnx/*.onnx", "images/*", "results.json")
-    return _publish(write, repo_id, "model", replaced, private, token, dry_run)
+    return publish_folder(write, repo_id, "model", replaced, private, token, dry_run)
 
 
 def publish_metric(
@@ -95,7 +95,7 @@ def publish_metric(
         dry_run: See there.
     """
     write = partial(write_metric, source=source, repo_id=repo_id)
-    return _publish(write, repo_id, "space", (), private, token, dry_run)
+    return publish_folder(write, repo_id, "space", (), private, token, dry_run)
 
 
 def publish_dataset(
@@ -116,7 +116,7 @@ def publish_dataset(
         dry_run: See there.
     """
     write = partial(write_dataset, source=Path(source), repo_id=repo_id)
-    return _publish(write, repo_id, "dataset", ("data/*.parquet",), private, token, dry_run)
+    return publish_folder(write, repo_id, "dataset", ("data/*.parquet",), private, token, dry_run)
 
 
 def publish_space(
@@ -130,10 +130,10 @@ def publish_space(
         token: See there.
         dry_run: See there.
     """
-    return _publish(write_space, repo_id, "space", ("u2net_hf/*",), private, token, dry_run)
+    return publish_folder(write_space, repo_id, "space", ("u2net_hf/*",), private, token, dry_run)
 
 
-def _publish(
+def publish_folder(
     write: Callable[[Path], None],
     repo_id: str,
     repo_type: str,
@@ -141,8 +141,9 @@ def _publish(
     private: bool,
     token: str | None,
     dry_run: str | Path | None,
+    space_sdk: str = "gradio",
 ) -> str:
-    """Have a folder written and upload it, or keep it."""
+    """Have a folder written and upload it, or keep it; the arguments are those of [`publish_model`] and the upload."""
     from .upload import check_account, check_repo_id, upload_folder
 
     check_repo_id(repo_id)
@@ -155,6 +156,7 @@ def _publish(
         write(Path(temporary))
         message = f"Upload with u2net_hf {__version__}"
         options: dict[str, Any] = {"repo_type": repo_type, "replaced": replaced, "private": private, "token": token}
+        options["space_sdk"] = space_sdk
         return upload_folder(temporary, repo_id, message=message, **options)
 
 

@@ -61,17 +61,19 @@ def upload_folder(
     replaced: Collection[str] = (),
     private: bool = False,
     token: str | None = None,
+    space_sdk: str = "gradio",
 ) -> str:
     """Upload a folder in one commit, which the Hub takes wholly or not at all.
 
     Args:
         folder: The folder. Links in it are refused: they could lead out of it.
         repo_id: The repository, "user/name"; it is made if there is none.
-        repo_type: "model", "dataset" or "space" (with Gradio).
+        repo_type: "model", "dataset" or "space".
         message: Message of the commit.
         replaced: Patterns of files in the repository that are deleted if the folder does not have them.
         private: Whether a new repository is private. One that exists stays as it is.
         token: As in [`check_account`].
+        space_sdk: What a new Space runs on, "gradio" or "static".
 
     Returns:
         The address of the repository.
@@ -84,7 +86,7 @@ def upload_folder(
     api = HfApi(token=token)
 
     def make() -> str:
-        sdk = "gradio" if repo_type == "space" else None
+        sdk = space_sdk if repo_type == "space" else None
         return str(api.create_repo(repo_id, repo_type=repo_type, space_sdk=sdk, private=private, exist_ok=True))
 
     def commit() -> None:
