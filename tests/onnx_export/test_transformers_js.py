@@ -1,5 +1,6 @@
 """Exported folders in transformers.js, which runs in Node.js here, with local files only."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ from u2net_hf import (
     UNetForSemanticSegmentation,
     UNetImageProcessorPil,
 )
+from u2net_hf.hub.publish import publish_model
 from u2net_hf.onnx_export.export import export_onnx
 
 pytest.importorskip("onnxruntime")
@@ -74,6 +76,27 @@ def test_transformers_js_removes_a_background(
     expected = soft_map(u2net, photo)
     assert expected.std() > 0.2
     np.testing.assert_allclose(np.asarray(cut_out)[..., 3] / 255, expected, atol=tolerance)
+
+
+def test_the_snippet_of_a_card_runs(node: Path, u2net: Path, exported: Path, tmp_path: Path) -> None:
+    """On the repository that the card describes, whose configuration is Python's."""
+    publish_model(u2net, "me/net", license="mit", onnx=exported, dry_run=tmp_path / "net")
+    card = (tmp_path / "net" / "README.md").read_text(encoding="utf-8")
+    drawn_photo(brightness=0.5).save(tmp_path / "photo.jpg")
+    (snippet,) = re.findall(r"^```js\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
+    local = f'import {{ env }} from "@huggingface/transformers";\nenv.localModelPath = "{tmp_path}";\n'
+    for name, path in (
+        ("me/net", "net"),
+        ("photo.jpg", tmp_path / "photo.jpg"),
+        ("cut-out.png", tmp_path / "out.png"),
+    ):
+        assert f'"{name}"' in snippet
+        snippet = snippet.replace(f'"{name}"', f'"{path}"')
+    (node / "card.mjs").write_text(f"{local}env.allowRemoteModels = false;\n{snippet}")
+    done = subprocess.run(["node", "card.mjs"], cwd=node, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = np.asarray(Image.open(tmp_path / "cut-out.png"))[..., 3] / 255
+    np.testing.assert_allclose(found, soft_map(u2net, Image.open(tmp_path / "photo.jpg")), atol=0.02)
 
 
 def resize_as_sharp(image: np.ndarray, height: int, width: int) -> np.ndarray:

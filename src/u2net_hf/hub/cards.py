@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
+from ..auto import OLDEST
 from ..evaluation.results import MEASURES, Results, one_line, results_table
 from ..models.families import family_of
+from ..onnx_export.layout import BROWSER_DTYPES, FILE_NAMES
 from ..utils.resources import find_template
 
 if TYPE_CHECKING:
@@ -139,6 +141,8 @@ def model_card(folder: Path, repo_id: str, results: Results | None, described: M
         training_module=family.training_module,
         megabytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6,
         onnx=onnx,
+        onnx_dtype=next((BROWSER_DTYPES[dtype] for dtype, name in FILE_NAMES.items() if name in onnx), ""),
+        oldest_transformers=".".join(map(str, OLDEST)),
         pictures=[path for path in pictures if path.startswith("images/example-")],
         curves=[path for path in pictures if not path.startswith("images/example-")],
         table=results_table(results.data) if results else "",
