@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .model_files import find_model
 from .names import EngineName, import_engine
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ def load_engine(
         engine = choose_engine([name_or_path], dtype, device)[0]
     if engine not in tuple(EngineName):
         raise ValueError(f"engine must be one of {', '.join(EngineName)}, got {engine!r}")
+    from .model_files import find_model
+
     if find_model(name_or_path).config.get("model_type") == "unet":
         from . import unet_engine
 
