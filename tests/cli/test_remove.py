@@ -107,3 +107,12 @@ def test_it_says_which_engine_runs(model: Path, tmp_path: Path) -> None:
     Image.effect_noise((40, 30), 90).convert("RGB").save(photo)
     done = remove(model, photo, "-o", tmp_path / "out.png", "--verbose", "--dtype", "float32", "--device", "cpu")
     assert "Engine: torch, float32 (the fastest once it is loaded)" in done.stderr
+
+
+def test_a_network_for_microscope_images_is_none_for_photos(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    result = remove(Path("nuclei"), tmp_path / "a.png")
+    assert result.returncode == 1
+    message = "nuclei numbers objects in microscope images (u2net-hf segment): take one for photos"
+    assert result.stderr.strip().splitlines() == [f"Error: {message}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

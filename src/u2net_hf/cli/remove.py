@@ -172,9 +172,13 @@ def _load_engine(
 ) -> Engine:
     from ..engines import load_engine
     from ..engines.choice import choose_engine
+    from ..engines.model_files import find_model
     from ..utils.process import keep_freed_memory
 
     keep_freed_memory()
+    for name in models:
+        if find_model(name).numbers_objects:
+            raise ValueError(f"{name} numbers objects in microscope images (u2net-hf segment): take one for photos")
     reason = "as asked"
     if engine == EngineName.auto:
         engine, reason = choose_engine(models, dtype, device, num_photos)

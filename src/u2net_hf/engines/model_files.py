@@ -64,6 +64,11 @@ class ModelFiles:
         return family is not None and family.has_fused_form
 
     @property
+    def numbers_objects(self) -> bool:
+        """Whether it is a U-Net whose labels are levels of depth: it tells objects apart, and cuts none out."""
+        return self.config.get("model_type") == "unet" and self._read(self.processor_path).get("instances") is not None
+
+    @property
     def is_complete(self) -> bool:
         """Whether `config` and `weights` are all that the network is made of: nothing is left to defaults."""
         return self.weights.is_file() and self.config.keys() >= NEEDED
