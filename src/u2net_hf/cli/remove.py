@@ -30,6 +30,7 @@ class Suffix(StrEnum):
     png = "png"
     webp = "webp"
     jpg = "jpg"
+    gif = "gif"
 
 
 def remove(
@@ -108,7 +109,8 @@ def remove(
     The result has the photo's full size, its EXIF orientation applied and its color profile kept. Without
     `--output` it lies beside the photo, as photo.cut-out.png. Of a folder all images are done, sub-folders too;
     those whose result exists are skipped. A file that cannot be read is named, the others are done, and the exit
-    status is 1. Of animations and files of several pages the first is done, with a warning.
+    status is 1. Of animations (GIF, WebP, APNG) all frames are done, where the result can be one; of files of several
+    pages the first is done, with a warning.
 
     Videos become WebM or MOV with transparency, or with `--background` MP4 too, with their sound; or, if `--output`
     is a folder, frames.
@@ -130,6 +132,8 @@ def remove(
         u2net-hf remove photo.jpg --mask -o mask.png
 
         u2net-hf remove photo.jpg --crop 0.05 --background white -o shop.jpg
+
+        u2net-hf remove dancing.gif -o dancing.webp
 
         u2net-hf remove clip.mp4 -o clip.webm --smoothing 0.8
 
@@ -197,18 +201,23 @@ def _remove_one(
     load: Callable[[int], Engine],
 ) -> None:
     """One image from a file or standard input to a file or standard output."""
-    from ..images.files import WRITE_FORMATS, encode_image, save_image
-    from ..removal.removal import remove_background
+    from ..images.files import WRITE_FORMATS, format_of
+    from ..removal.animation import buffered, encode_results, predict_maps, read_photos
+    from ..utils.files import write_atomically
     from ..utils.process import usable_cores
 
     check_destination(destination, "cut-out.png", WRITE_FORMATS)
-    result = remove_background(sys.stdin.buffer if source == STREAM else source, load(1), options)
-    threads = usable_cores()
+    image_format = format_of(f"*.{suffix}" if destination == STREAM else destination)
+    engine = load(1)
+    photos = read_photos(buffered(sys.stdin.buffer) if source == STREAM else source, engine, options, image_format)
+    soft_maps = predict_maps(photos, engine)
+    data = encode_results(
+        photos, soft_maps, options, image_format, compress_level=compress_level, threads=usable_cores()
+    )
     if destination == STREAM:
-        image_format = WRITE_FORMATS[f".{suffix}"]
-        sys.stdout.buffer.write(encode_image(result, image_format, compress_level=compress_level, threads=threads))
+        sys.stdout.buffer.write(data)
     else:
-        save_image(result, destination, compress_level=compress_level, threads=threads)
+        write_atomically(destination, data)
 
 
 def _remove_many(

@@ -64,13 +64,14 @@ VIDEO_SUFFIXES = (
     *(".flv", ".ogv"),
 )
 VIDEO_FORMATS = {".webm": "webm", ".mov": "mov", ".mp4": "mp4"}  # those that are written
-WRITE_FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+WRITE_FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG", ".gif": "GIF"}
 
 # JPEG: no chroma subsampling, which would blur the colors along the cut.
 _ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
     "WEBP": {"quality": 90},
     "JPEG": {"quality": 95, "subsampling": 0},
+    "GIF": {},
 }
 
 
@@ -93,7 +94,7 @@ def find_images(folder: str | Path) -> list[Path]:
 
 
 def format_of(path: str | Path, formats: Mapping[str, str] = WRITE_FORMATS) -> str:
-    """Tell the format ("PNG", "WEBP", "JPEG") in which a file of this name is written, by its suffix.
+    """Tell the format ("PNG", "WEBP", "JPEG", "GIF") in which a file of this name is written, by its suffix.
 
     Args:
         path: The file.
@@ -112,11 +113,12 @@ def encode_image(image: Image.Image, image_format: str = "PNG", *, compress_leve
     """Encode an image with its ICC profile and EXIF data.
 
     PNG and masks (mode "L") in WebP are lossless, but for colors whose ICC profile is too large for PNG (1 MB): they
-    become sRGB. JPEG has no transparency: what is transparent becomes white.
+    become sRGB. JPEG has no transparency: what is transparent becomes white. GIF has 256 colors, and no
+    half-transparent pixels.
 
     Args:
         image: Any image.
-        image_format: "PNG", "WEBP" or "JPEG".
+        image_format: "PNG", "WEBP", "JPEG" or "GIF".
         compress_level: Of PNG only, from 0 (fast, not compressed) to 9 (slow, smallest); see
             [`u2net_hf.png.encode_png`].
         threads: How many threads may encode a large image as PNG.

@@ -1,21 +1,24 @@
 """Image files to files with their background removed: decoding and encoding beside the network.
 
-A file that cannot be done is reported; the others are done all the same.
+A file that cannot be done is reported; the others are done all the same. Of animations all frames are done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from ..images.files import ImageError, save_image
+from ..images.animations import encode_animation
+from ..images.files import ImageError, format_of, save_image
 from ..images.outputs import Job, Result
 from ..models.u2net.render_u2net import RenderOptions
+from ..utils.files import write_atomically
 from ..utils.process import usable_cores
+from .animation import is_animation, remove_animation
 from .overlap import Steps, run_overlapped
 from .photo import Photo, finish_photo, read_photo
 
@@ -75,9 +78,11 @@ def remove_backgrounds(
     single = isinstance(jobs, Sequence) and len(jobs) == 1
     threads = usable_cores() if single else 1
 
-    def read(job: Job) -> Photo | Result:
+    def read(job: Job) -> Photo | Result | _Animated:
         if not overwrite and job.destination.exists():
             return Result(job, "skipped")
+        if is_animation(job.source, format_of(job.destination)):
+            return _Animated(job)
         return read_photo(job.source, engine, chosen)
 
     def write(job: Job, photo: Photo, soft_map: np.ndarray) -> Result:
@@ -88,5 +93,25 @@ def remove_backgrounds(
             raise ImageError(f"{job.source}: {error}") from error
         return Result(job, "done")
 
-    steps = Steps(read, write, Result.failed)
-    yield from run_overlapped(jobs, engine, steps, batch_size=batch_size, workers=workers)
+    steps: Steps[Job, Result | _Animated] = Steps(read, write, Result.failed)
+    for outcome in run_overlapped(jobs, engine, steps, batch_size=batch_size, workers=workers):
+        yield outcome if isinstance(outcome, Result) else _animate(outcome.job, engine, chosen)
+
+
+class _Animated(NamedTuple):
+    """A job whose frames are done one after the other, by the thread that has the engine."""
+
+    job: Job
+
+
+def _animate(job: Job, engine: Engine, options: RenderOptions) -> Result:
+    try:
+        animation = remove_animation(job.source, engine, options)
+        try:
+            data = encode_animation(animation, format_of(job.destination))
+        except ImageError as error:  # which names no file
+            raise ImageError(f"{job.source}: {error}") from error
+        write_atomically(job.destination, data)
+    except Exception as error:
+        return Result.failed(job, error)
+    return Result(job, "done")

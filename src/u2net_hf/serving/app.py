@@ -24,7 +24,7 @@ from .limits import Admission, RefusalError
 from .service import RemovalService
 
 PHOTO, BACKGROUND = "photo", "background"
-MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
+MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg", "gif": "image/gif"}
 _BINARY = {"type": "string", "format": "binary"}
 _REASONS = {
     400: "The form is malformed.",
@@ -44,6 +44,7 @@ class Format(StrEnum):
     png = "png"
     webp = "webp"
     jpg = "jpg"
+    gif = "gif"
 
 
 class RemoveQuery(BaseModel):

@@ -19,9 +19,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..engines import load_engine
-from ..images.files import ImageError, encode_image, open_image, to_rgb
+from ..images.animations import ANIMATED, count_frames
+from ..images.files import ImageError, open_image, to_rgb
 from ..models.u2net.render_u2net import RenderOptions
-from ..removal.photo import Photo, finish_photo, read_photo
+from ..removal.animation import Photos, encode_results, read_photos
 from ..utils.process import usable_cores
 from .limits import Budget, Limits, RefusalError
 from .worker import EngineWorker
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_WORKERS = 8
 READ_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
+MAX_FRAMES = 300
 MATTING_COST = 4  # times the memory of a photo that is only cut out
 
 
@@ -84,14 +86,22 @@ class RemovalService:
         def lap() -> None:
             times.append(time.perf_counter())
 
-        cost = check_picture(picture, self.limits.max_pixels) * (MATTING_COST if options.matting else 1)
-        async with self._pixels.share(cost):
+        pixels = check_picture(picture, self.limits.max_pixels)
+        if image_format in ANIMATED:
+            frames = await loop.run_in_executor(self._pool, count_frames, io.BytesIO(picture))
+            pixels *= frames
+            if frames > MAX_FRAMES or pixels > self.limits.max_pixels:
+                allowed = f"{self.limits.max_pixels / 1e6:g} megapixels"
+                reason = f"photo: its {frames} frames are more than {MAX_FRAMES}, or have more than {allowed} together"
+                raise RefusalError(413, reason)
+        async with self._pixels.share(pixels * (MATTING_COST if options.matting else 1)):
             lap()
-            photo = await loop.run_in_executor(self._pool, _read, picture, network.engine, options)
+            photos = await loop.run_in_executor(self._pool, _read, picture, network.engine, options, image_format)
             lap()
-            soft_map = await asyncio.wrap_future(network.submit(photo.reduced))
+            futures = [asyncio.wrap_future(network.submit(photo.reduced)) for photo in photos.photos]
+            soft_maps = await asyncio.gather(*futures)
             lap()
-            data = await loop.run_in_executor(self._pool, _write, photo, soft_map, options, image_format)
+            data = await loop.run_in_executor(self._pool, _write, photos, soft_maps, options, image_format)
             lap()
         steps = ("wait", "read", "network", "write")
         return Outcome(data, dict(zip(steps, np.diff(times).tolist(), strict=True)))
@@ -159,9 +169,9 @@ def check_picture(picture: bytes, max_pixels: int, role: str = "photo") -> int:
     return width * height
 
 
-def _read(picture: bytes, engine: Engine, options: RenderOptions) -> Photo:
+def _read(picture: bytes, engine: Engine, options: RenderOptions, image_format: str) -> Photos:
     try:
-        return read_photo(_named(picture, "photo"), engine, options)
+        return read_photos(_named(picture, "photo"), engine, options, image_format)
     except ImageError as error:
         raise RefusalError(422, str(error)) from error
 
@@ -180,8 +190,8 @@ def _named(picture: bytes, role: str) -> io.BytesIO:
     return stream
 
 
-def _write(photo: Photo, soft_map: np.ndarray, options: RenderOptions, image_format: str) -> bytes:
+def _write(photos: Photos, soft_maps: list[np.ndarray], options: RenderOptions, image_format: str) -> bytes:
     try:
-        return encode_image(finish_photo(photo, soft_map, options), image_format)
+        return encode_results(photos, soft_maps, options, image_format)
     except ImageError as error:
         raise RefusalError(422, str(error)) from error
