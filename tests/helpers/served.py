@@ -64,7 +64,7 @@ class Served(NamedTuple):
 
     def wait(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not is_so():
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -89,7 +89,7 @@ def serving(engines: Mapping[str, Engine], limits: Limits | None = None, **optio
             yield served
         finally:
             server.should_exit = True
-            thread.join(60)
+            thread.join(300)
             assert not thread.is_alive()
 
 
