@@ -85,11 +85,7 @@ def test_the_snippet_of_a_card_runs(node: Path, u2net: Path, exported: Path, tmp
     drawn_photo(brightness=0.5).save(tmp_path / "photo.jpg")
     (snippet,) = re.findall(r"^```js\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
     local = f'import {{ env }} from "@huggingface/transformers";\nenv.localModelPath = "{tmp_path}";\n'
-    for name, path in (
-        ("me/net", "net"),
-        ("photo.jpg", tmp_path / "photo.jpg"),
-        ("cut-out.png", tmp_path / "out.png"),
-    ):
+    for name, path in (("me/net", "net"), *((name, tmp_path / name) for name in ("photo.jpg", "cut-out.png"))):
         assert f'"{name}"' in snippet
         snippet = snippet.replace(f'"{name}"', f'"{path}"')
     (node / "card.mjs").write_text(f"{local}env.allowRemoteModels = false;\n{snippet}")
