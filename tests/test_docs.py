@@ -12,6 +12,7 @@ import pytest
 from hub_server import Hub
 
 import u2net_hf
+from u2net_hf.evaluation.results import read_results
 
 pytest_plugins = ["hub_fixtures"]
 ROOT = Path(__file__).parents[1]
@@ -79,3 +80,14 @@ def test_snippets_of_the_pages(page: Path, connected_datasets: Hub) -> None:
         assert Path("cut-out.png").is_file()
     if page.stem == "publish":
         assert "model.safetensors" in connected_datasets.files("me/my-u2net")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/results/sod300").glob("*.json")), ids=lambda path: path.stem)
+def test_scores_in_the_readme_are_those_of_the_results(path: Path) -> None:
+    (score,) = (results := read_results(path)).data
+    names = ("max_f", "mae", "weighted_f", "s_measure", "relaxed_f")
+    hce = f"{score.metrics['hce']:.1f}" if "hce" in score.metrics else ""
+    cells = [*(f"{score.metrics[name]:.3f}" for name in names), hce]
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    assert cells in [row[2:] for row in rows if row[0] == results.model]
