@@ -90,8 +90,11 @@ def test_labels_are_those_of_segment(tmp_path: Path) -> None:
     assert decoded(rows["a"]["labels"]).max() == 2
     with pytest.raises(ValueError, match="soft maps"):
         run(tmp_path / "cells", tmp_path / "x", str(finder), columns=Columns(cut_out=True))
-    with pytest.raises(ValueError, match="only the engine torch"):
-        run(tmp_path / "cells", tmp_path / "x", str(finder), engine="onnxruntime")
+    pytest.importorskip("onnxruntime")
+    run(tmp_path / "cells", tmp_path / "onnx", str(finder), engine="onnxruntime")
+    assert '"engine": "onnxruntime"' in (tmp_path / "onnx" / "variant.json").read_text()
+    for name, row in read_rows(tmp_path / "onnx").items():
+        np.testing.assert_array_equal(decoded(row["labels"]), decoded(rows[name]["labels"]))
 
 
 def test_a_bad_record_is_a_row_with_its_error(photos: Path, tmp_path: Path, model: str) -> None:

@@ -76,9 +76,8 @@ class Plan:
     def _load_labels(self) -> MakeRows:
         from ..segmentation.network import load_network
 
-        if self.engine != "torch":
-            raise ValueError(f"{self.models[0]} is a U-Net: only the engine torch runs it, not {self.engine}")
-        return MakeLabels(load_network(self.models[0], device=self.device, dtype=self.dtype), self.columns)
+        network = load_network(self.models[0], engine=self.engine, device=self.device, dtype=self.dtype)
+        return MakeLabels(network, self.columns)
 
     def variant(self, make_rows: MakeRows) -> dict[str, Any]:
         """How the rows of a target are made, for the record, and so that a later run makes them in the same way."""
