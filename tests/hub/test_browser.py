@@ -190,11 +190,9 @@ def test_without_npm_the_error_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
         build_page(tmp_path, tmp_path / "page", tmp_path / "source")
 
 
-def test_the_folder_is_that_of_a_static_space(
-    u2net: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_folder_is_that_of_a_static_space(u2net: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def build(exports: Path, page: Path, source: Path) -> None:
-        assert {path.name for path in (exports / "u2net" / "onnx").iterdir()} == {
+        assert {path.name for path in (exports / u2net.name / "onnx").iterdir()} == {
             "model_quantized.onnx",
             "model_fp16.onnx",
         }
@@ -205,5 +203,5 @@ def test_the_folder_is_that_of_a_static_space(
     publish_browser("me/page", [u2net], dry_run=tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "sdk: static\n" in card
-    assert "by u2net," in card
+    assert f"by {u2net.name}," in card
     assert (tmp_path / "out" / "index.html").exists()
