@@ -83,11 +83,20 @@ def test_snippets_of_the_pages(page: Path, connected_datasets: Hub) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs/results/sod300").glob("*.json")), ids=lambda path: path.stem)
-def test_scores_in_the_readme_are_those_of_the_results(path: Path) -> None:
+def test_scores_in_the_docs_are_those_of_the_results(path: Path) -> None:
     (score,) = (results := read_results(path)).data
     names = ("max_f", "mae", "weighted_f", "s_measure", "relaxed_f")
     hce = f"{score.metrics['hce']:.1f}" if "hce" in score.metrics else ""
     cells = [*(f"{score.metrics[name]:.3f}" for name in names), hce]
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "docs" / "scores.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     assert cells in [row[2:] for row in rows if row[0] == results.model]
+
+
+def test_scores_in_the_readme_are_those_of_the_guide() -> None:
+    rows, guide = (
+        [line for line in path.read_text(encoding="utf-8").splitlines() if re.match(r"\| (isnet|u2net)", line)]
+        for path in (ROOT / "README.md", ROOT / "docs" / "scores.md")
+    )
+    assert rows
+    assert set(rows) <= set(guide)

@@ -22,8 +22,8 @@ from u2net_hf.cli import app
 
 ROOT = Path(__file__).parents[1]
 TINY = "tiny-model/"  # in the place of the networks for photos, whose weights are large or elsewhere
-# What waits for visitors, needs a cluster or a bucket: only its options are read.
-ONLY_READ = {"demo", "serve", "--num-actors", "--address", "--watch"}
+# What waits for visitors, needs a cluster, a bucket or npm: only its options are read.
+ONLY_READ = {"demo", "serve", "browser", "--num-actors", "--address", "--watch"}
 ONE_STEP = "--max_train_steps 1 --per_device_train_batch_size 2 --resolution 32 --num_warmup_steps 0"
 
 
@@ -51,13 +51,14 @@ def write_photos_and_masks() -> None:
         photo, mask = Image.new("RGB", (40, 32), (number * 5, 90, 60)), Image.new("L", (40, 32))
         for picture, fill in ((photo, (250, 240, 30)), (mask, 255)):
             ImageDraw.Draw(picture).ellipse((8 + number % 8, 6, 30, 26), fill=fill)
-        for corpus in ("photos", "path/to/SOD", "DIS5K", "salient", "cats", "isbi2012"):
+        for corpus in ("photos", "more-photos", "path/to/SOD", "DIS5K", "salient", "cats", "isbi2012"):
             for split in ("train", "validation") if corpus in ("DIS5K", "salient", "cats") else ("",):
                 for kind, picture in (("images", photo), ("masks", mask)):
                     path = Path(corpus, split, kind, f"{number:02}.png")
                     path.parent.mkdir(parents=True, exist_ok=True)
                     picture.save(path)
     photo.save("photo.jpg")
+    photo.save("dance.gif", save_all=True, append_images=[photo.rotate(90)])
     shutil.copytree("path/to/SOD/masks", "path/to/maps")
 
 
@@ -65,7 +66,7 @@ def write_cells() -> None:
     """Microscope images under each name, with label images where they are corpora."""
     labels = draw_discs((64, 72), [(16, 18, 9), (16, 34, 9), (44, 40, 12)])
     cells = draw_cells(labels).convert("L")
-    for folder in ("plate", "cells"):
+    for folder in ("plate", "cells", "inbox"):
         Path(folder).mkdir()
         cells.save(Path(folder, "a.png"))
     cells.save("cells.png")

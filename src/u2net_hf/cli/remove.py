@@ -157,8 +157,7 @@ def remove(
         verbose=verbose,
     )
     if names_videos(inputs):
-        many = partial(load, sys.maxsize)  # frames
-        remove_videos(inputs, output, options, many, smoothing, compress_level, batch_size, overwrite)
+        remove_videos(inputs, output, options, load, smoothing, compress_level, batch_size, overwrite)
     elif names_stream(inputs, output):
         _remove_one(inputs[0], output or STREAM, suffix, options, compress_level, load)
     elif watch:
