@@ -52,13 +52,14 @@ def test_a_folder_of_odd_files(model: Path, tmp_path: Path) -> None:
         f"Error: {folder}/damaged.tif: the image is damaged",
         f"Error: {folder}/evil\\x1b]0;owned\\x07\\n.jpg: is not an image",
         f"Error: {folder}/pipe.jpg: is a pipe or a device",
-        f"Warning: {folder}/moving.gif: holds 2 frames; only the first is done",
     ]
     assert len(said) == len(beginnings), done.stderr
     assert all(line.startswith(beginning) for line, beginning in zip(said, beginnings, strict=True)), said
     assert "4 done, 0 skipped, 3 failed" in done.stdout
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["good.jpg.png", "good.webp.png", "large.png", "moving.png"]
+    with Image.open(tmp_path / "out" / "moving.png") as moving:
+        assert moving.n_frames == 2
 
 
 def test_max_megapixels(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,8 @@ def test_a_bad_file_is_told_of_and_the_next_is_done(page: Any, photo: Path, tmp_
 def test_the_camera_and_a_narrow_screen(page: Any) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     page.locator("#camera").click()
-    page.wait_for_function("document.querySelector('#video').videoWidth > 0")
+    while not page.evaluate("document.querySelector('#video').videoWidth > 0"):  # wait_for_function needs eval
+        page.wait_for_timeout(50)
     page.locator("#shoot").click()
     page.locator("body[data-state=shown]").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 360

@@ -136,8 +136,8 @@ class TestPlanOutputs:
             plan_outputs(["in/a.jpg"], "link/a.jpg")
 
     def test_bad_suffix_and_empty_folder(self) -> None:
-        with pytest.raises(ImageError, match=r"\.gif: cannot be written"):
-            plan_outputs(["photo.jpg"], suffix=".gif")
+        with pytest.raises(ImageError, match=r"\.svg: cannot be written"):
+            plan_outputs(["photo.jpg"], suffix=".svg")
         Path("empty").mkdir()
         with pytest.raises(ValueError, match="empty: no images"):
             plan_outputs(["empty"], "out")

@@ -98,7 +98,7 @@ def opacity(answer: Answer) -> int:
         (PHOTO, "threshold=nan", 422, "threshold"),
         (PHOTO, "crop=-1", 422, "crop: Input should be greater than or equal to 0"),
         (PHOTO, "crop=inf", 422, "crop: Input should be a finite number"),
-        (PHOTO, "format=gif", 422, "format: Input should be 'png', 'webp' or 'jpg'"),
+        (PHOTO, "format=bmp", 422, "format: Input should be 'png', 'webp', 'jpg' or 'gif'"),
         (PHOTO, "url=http://127.0.0.1/x.png", 422, "url: Extra inputs are not permitted"),
         (PHOTO, "model=u2net", 422, "model: must be one of flat, got 'u2net'"),
         (PHOTO, f"background={__file__}", 422, "background: "),

@@ -33,6 +33,8 @@ class Animation(NamedTuple):
 
 def count_frames(source: str | Path | BinaryIO) -> int:
     """How many frames an image file has; 1 also for what is no animation, or no image. A stream stays where it is."""
+    if isinstance(source, str | Path) and not Path(source).is_file():  # a pipe would wait for its writer
+        return 1
     position = None if isinstance(source, str | Path) else source.tell()
     try:
         with Image.open(source) as image:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..engines.interface import Engine
 
 
-class Photos(NamedTuple):
+class Frames(NamedTuple):
     """A photo, or the frames of an animation with its timing."""
 
     photos: list[Photo]
@@ -31,7 +31,7 @@ def remove_animation(source: str | Path | BinaryIO, engine: Engine, options: Ren
     Args:
         source: Path of the file, or a binary stream.
         engine: As from [`u2net_hf.engines.load_engine`]. It sees one frame after the other.
-        options: What to make; by default cut-outs. Frames cannot be cropped.
+        options: What to make; by default cut-outs. Animations cannot be cropped.
 
     Returns:
         The results; [`u2net_hf.images.animations.encode_animation`] makes a file of them.
@@ -49,7 +49,7 @@ def is_animation(source: str | Path | BinaryIO, image_format: str) -> bool:
     return image_format in ANIMATED and count_frames(source) > 1
 
 
-def read_photos(source: str | Path | BinaryIO, engine: Engine, options: RenderOptions, image_format: str) -> Photos:
+def read_photos(source: str | Path | BinaryIO, engine: Engine, options: RenderOptions, image_format: str) -> Frames:
     """Read a photo, or the frames of an animation if the result can be one.
 
     Raises:
@@ -57,16 +57,16 @@ def read_photos(source: str | Path | BinaryIO, engine: Engine, options: RenderOp
     """
     if is_animation(source, image_format):
         return _read_frames(source, engine, options)
-    return Photos([read_photo(source, engine, options)], None)
+    return Frames([read_photo(source, engine, options)], None)
 
 
-def predict_maps(photos: Photos, engine: Engine) -> list[np.ndarray]:
+def predict_maps(photos: Frames, engine: Engine) -> list[np.ndarray]:
     """The soft map of each photo, one after the other."""
     return [engine([photo.reduced], None, False)[0] for photo in photos.photos]
 
 
 def encode_results(
-    photos: Photos,
+    photos: Frames,
     soft_maps: Sequence[np.ndarray],
     options: RenderOptions,
     image_format: str,
@@ -93,7 +93,7 @@ def encode_results(
     return encode_image(result, image_format, compress_level=compress_level, threads=threads)
 
 
-def _read_frames(source: str | Path | BinaryIO, engine: Engine, options: RenderOptions) -> Photos:
+def _read_frames(source: str | Path | BinaryIO, engine: Engine, options: RenderOptions) -> Frames:
     if options.crop is not None:
         name = source if isinstance(source, str | Path) else getattr(source, "name", "the input")
         raise ImageError(f"{name}: is an animation, which cannot be cropped: leave the crop out, or choose JPEG")
@@ -101,10 +101,10 @@ def _read_frames(source: str | Path | BinaryIO, engine: Engine, options: RenderO
     photos = [
         Photo(frame.size, frame if options.needs_photo else None, engine.reduce(frame)) for frame in animation.frames
     ]
-    return Photos(photos, animation._replace(frames=[]))
+    return Frames(photos, animation._replace(frames=[]))
 
 
-def _finish_frames(photos: Photos, soft_maps: Sequence[np.ndarray], options: RenderOptions) -> Animation:
+def _finish_frames(photos: Frames, soft_maps: Sequence[np.ndarray], options: RenderOptions) -> Animation:
     assert photos.animation is not None
     pairs = zip(photos.photos, soft_maps, strict=True)
     return photos.animation._replace(frames=[finish_photo(photo, soft_map, options) for photo, soft_map in pairs])

@@ -22,7 +22,7 @@ from ..engines import load_engine
 from ..images.animations import ANIMATED, count_frames
 from ..images.files import ImageError, open_image, to_rgb
 from ..models.u2net.render_u2net import RenderOptions
-from ..removal.animation import Photos, encode_results, read_photos
+from ..removal.animation import Frames, encode_results, read_photos
 from ..utils.process import usable_cores
 from .limits import Budget, Limits, RefusalError
 from .worker import EngineWorker
@@ -169,7 +169,7 @@ def check_picture(picture: bytes, max_pixels: int, role: str = "photo") -> int:
     return width * height
 
 
-def _read(picture: bytes, engine: Engine, options: RenderOptions, image_format: str) -> Photos:
+def _read(picture: bytes, engine: Engine, options: RenderOptions, image_format: str) -> Frames:
     try:
         return read_photos(_named(picture, "photo"), engine, options, image_format)
     except ImageError as error:
@@ -190,7 +190,7 @@ def _named(picture: bytes, role: str) -> io.BytesIO:
     return stream
 
 
-def _write(photos: Photos, soft_maps: list[np.ndarray], options: RenderOptions, image_format: str) -> bytes:
+def _write(photos: Frames, soft_maps: list[np.ndarray], options: RenderOptions, image_format: str) -> bytes:
     try:
         return encode_results(photos, soft_maps, options, image_format)
     except ImageError as error:
