@@ -5,14 +5,14 @@
 #   curl -sf --data-binary @photo.jpg localhost:8000/remove > cut-out.png
 #
 # A model of your own: docker run ... -v "$PWD/my-model:/models/my-model:ro" u2net-hf serve --host 0.0.0.0 -m /models/my-model
-# With CUDA: docker build --build-arg TORCH_INDEX=https://pypi.org/simple ..., and docker run --gpus all ...
+# With CUDA: docker build --build-arg TORCH_INDEX= ..., and docker run --gpus all ...
 
 FROM python:3.11-slim AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX="--extra-index-url https://download.pytorch.org/whl/cpu"
 WORKDIR /build
 COPY . .
 RUN python -m venv /opt/u2net-hf \
-    && /opt/u2net-hf/bin/pip install --no-cache-dir --no-compile --extra-index-url "$TORCH_INDEX" \
+    && /opt/u2net-hf/bin/pip install --no-cache-dir --no-compile $TORCH_INDEX \
        --constraint constraints.txt '.[serve]'
 
 FROM python:3.11-slim
