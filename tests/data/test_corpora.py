@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from training_helpers import drawn_corpus
 
 from u2net_hf.data import corpora
-from u2net_hf.data.corpora import check_masks, corpus_splits, load_corpus
+from u2net_hf.data.corpora import check_label_maps, check_masks, corpus_splits, load_corpus
 from u2net_hf.data.sources import check_inside
 
 
@@ -288,6 +288,18 @@ def test_real_corpora(shared_data: Path) -> None:
         for index in range(0, count, 40):
             above = np.asarray(stored[index]["mask"].convert("L")) > 128
             np.testing.assert_array_equal(corpus[index]["mask"], above * 255)
+
+
+def test_masks_are_no_label_images(draw_tree: Draw, tmp_path: Path) -> None:
+    draw_tree({f"images/{n}.png": n for n in range(3)}, {f"instances/{n}.png": n for n in range(3)})
+    for path in (tmp_path / "instances").iterdir():
+        Image.fromarray((np.asarray(draw_image(0).convert("L")) > 100) * np.uint8(255)).save(path)
+    with pytest.raises(ValueError, match="holds masks, not label images: none numbers two objects"):
+        check_label_maps(load_corpus(tmp_path, label_maps=True), tmp_path)
+    labels = np.zeros((draw_image(0).height, draw_image(0).width), np.uint16)
+    labels[:5, :5], labels[:5, 5:9] = 1, 2
+    Image.fromarray(labels).save(tmp_path / "instances" / "1.png")
+    check_label_maps(load_corpus(tmp_path, label_maps=True), tmp_path)
 
 
 def test_check_masks() -> None:

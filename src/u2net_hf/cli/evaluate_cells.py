@@ -41,11 +41,12 @@ def main(
     shown: Annotated[int, typer.Option(help="How many of the worst images are drawn.")] = 8,
 ) -> None:
     """Measure every method on every image, all of them and the gray ones alone."""
-    from ..data.corpora import load_corpus
+    from ..data.corpora import check_label_maps, load_corpus
     from ..segmentation.network import load_network
     from ..utils.files import write_atomically
 
     corpus = load_corpus(data, split, label_maps=True)
+    check_label_maps(corpus, data)
     network = load_network(model, dtype=dtype, average_rotations=average_rotations)
     measured, found, scores = measure(corpus, network)
     worst = np.argsort(scores, kind="stable")[:shown].tolist()

@@ -40,7 +40,7 @@ from typing import Any, Literal
 import torch
 from accelerate.utils import set_seed
 
-from ..data.corpora import load_corpus
+from ..data.corpora import check_label_maps, load_corpus
 from ..data.recipes import cells_recipe, unet_recipe
 from ..models.families import FAMILIES
 from ..training.arguments import TrainingArguments, option, run_script
@@ -105,6 +105,8 @@ def main(arguments: UNetArguments) -> None:
     """Load the corpora, and train."""
     load = partial(load_corpus, object_values=arguments.object_values, label_maps=arguments.label_maps)
     corpus = load(arguments.dataset_name, arguments.train_split, arguments.streaming)
+    if arguments.label_maps and not arguments.streaming:
+        check_label_maps(corpus, arguments.dataset_name)
     validation_name = arguments.validation_dataset_name or arguments.dataset_name
     train(arguments, corpus, load(validation_name, arguments.validation_split))
 

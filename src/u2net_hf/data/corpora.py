@@ -232,3 +232,22 @@ def check_masks(corpus: Dataset | IterableDataset, limit: int = 1000) -> None:
             return
     if not found:
         raise ValueError(f"{which} masks are empty (background everywhere): there is nothing to learn or to measure.")
+
+
+def check_label_maps(corpus: Dataset, spec: str | os.PathLike) -> None:
+    """Refuse masks in the place of label images, which would make one object of all that they show.
+
+    Args:
+        corpus: From `load_corpus` with `label_maps`; a hundred masks from all over it are read.
+        spec: What the user called it.
+
+    Raises:
+        ValueError: If none of them numbers two objects.
+    """
+    column = corpus.select_columns("mask")
+    spread = dict.fromkeys(np.linspace(0, len(corpus) - 1, CHECKED_MASKS).astype(int).tolist())
+    if not any(len(np.unique(np.asarray(column[index]["mask"]))) > 2 for index in spread):
+        raise ValueError(
+            f"{spec} holds masks, not label images: none numbers two objects. Number them, in a folder of "
+            "instances (scipy.ndimage.label parts what does not touch)"
+        )
