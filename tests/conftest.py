@@ -1,6 +1,7 @@
 """What all tests share: the processes that they run in, and fixtures."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from PIL import Image
 # Several processes run the tests at once (`make test`), on tiny networks: each has one thread, as have the programs
 # that it starts, and its own folder for the code of models and metrics, which their libraries copy without a lock.
 torch.set_num_threads(1)
+# A shell's background job ignores Ctrl-C, and so would the programs that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMP_NUM_THREADS"] = "1"
 MODULES = tempfile.TemporaryDirectory(prefix="modules-")
 os.environ["HF_MODULES_CACHE"] = MODULES.name
