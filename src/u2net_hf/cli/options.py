@@ -6,6 +6,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Device = Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run the code that a model of others brings along; torch only.")
+]
+Private = Annotated[bool, typer.Option("--private", help="Make a new repository private.")]
+Token = Annotated[str | None, typer.Option("--token", help="Token of the Hub.", show_default=False)]
 
 STREAM = "-"
 

@@ -9,7 +9,7 @@ import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable
-from .options import Dtype
+from .options import Device, Dtype, Private, Token, TrustRemoteCode
 
 if TYPE_CHECKING:
     from ..corpus.predict import Plan
@@ -39,11 +39,11 @@ def predict(
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.torch,
     dtype: Annotated[Dtype, typer.Option(help="As of `remove`.")] = Dtype.auto,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
+    device: Device = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos that go through the network at once.")] = 1,
     bits: Annotated[int, typer.Option(help="Of the soft maps, 8 or 16.")] = 8,
     cut_out: Annotated[bool, typer.Option("--cut-out", help="Add the cut-outs.")] = False,
-    image: Annotated[bool, typer.Option("--image", help="Add the photos: a corpus for train_sod.py.")] = False,
+    image: Annotated[bool, typer.Option("--image", help="Add the photos: a corpus for `train-sod`.")] = False,
     shard_size: Annotated[int, typer.Option(min=1, help="Photos per parquet file.")] = 256,
     num_actors: Annotated[
         int | None, typer.Option(min=1, help="Workers of Ray, on all machines together; by default no Ray.")
@@ -56,11 +56,9 @@ def predict(
     license: Annotated[
         str | None, typer.Option("--license", help="Terms of the photos' owners and the weights, for the card.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
-    token: Annotated[str | None, typer.Option("--token", help="Token of the Hub.", show_default=False)] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the code that a model of others brings along; torch only.")
-    ] = False,
+    private: Private = False,
+    token: Token = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Make a data set of soft maps (or label images) of a whole corpus of photos.
 

@@ -12,12 +12,11 @@ from typing import Annotated
 import typer
 
 from ..utils.console import printable
+from .options import Private, Token
 
 app = typer.Typer(no_args_is_help=True, help="Publish a model, a metric, a data set or the demo on the Hub.")
 
 Repository = Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository on the Hub.")]
-Private = Annotated[bool, typer.Option("--private", help="Make a new repository private.")]
-Token = Annotated[str | None, typer.Option("--token", help="Token of the Hub.", show_default=False)]
 DryRun = Annotated[
     Path | None, typer.Option("--dry-run", metavar="FOLDER", help="Write this new folder, and upload nothing.")
 ]

@@ -14,7 +14,7 @@ import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable, say
-from .options import STREAM, Dtype, check_destination, names_stream
+from .options import STREAM, Device, Dtype, TrustRemoteCode, check_destination, names_stream
 from .remove_video import names_videos, remove_videos
 from .reporting import report
 
@@ -83,7 +83,7 @@ def remove(
         typer.Option(min=0, max=0.99, help="Of videos: the share of earlier frames in a map; 0.8 flickers less."),
     ] = 0.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 1,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
+    device: Device = None,
     engine: Annotated[
         EngineName,
         typer.Option(
@@ -99,9 +99,7 @@ def remove(
             "edges and faint parts differ."
         ),
     ] = Dtype.auto,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the code that a model of others brings along; torch only.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say which engine runs, and why.")] = False,
 ) -> None:
     """Cut the salient object out of photos.

@@ -14,7 +14,7 @@ import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable
-from .options import STREAM, TorchDtype, check_destination, names_stream
+from .options import STREAM, Device, TorchDtype, check_destination, names_stream
 from .reporting import report
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def segment(
         bool, typer.Option("--average-rotations", help="Average the image in eight positions: better, 8 times slower.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose results exist.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
+    device: Device = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the network.")] = EngineName.torch,
     dtype: Annotated[
         TorchDtype, typer.Option(help="auto: for torch bfloat16 where the processor has it, else float32.")

@@ -9,7 +9,7 @@ import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable
-from .options import Dtype
+from .options import Device, Dtype, TrustRemoteCode
 
 
 def serve(
@@ -32,16 +32,14 @@ def serve(
         int | None,
         typer.Option(min=1, help="Waiting photos that go through the network at once; by default 8 on GPUs, else 1."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")] = None,
+    device: Device = None,
     engine: Annotated[
         EngineName, typer.Option(help="As for `remove`; with --dtype int8 openvino is the fastest of all.")
     ] = EngineName.auto,
     dtype: Annotated[
         Dtype, typer.Option(help="As for `remove`; auto: for torch bfloat16 where the processor has it.")
     ] = Dtype.auto,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the code that a model of others brings along; torch only.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Cut objects out over HTTP: a photo is posted, its cut-out comes back.
 

@@ -216,10 +216,7 @@ def check_masks(corpus: Dataset | IterableDataset, limit: int = 1000) -> None:
     """
     masks: Iterable[Image.Image]
     if isinstance(corpus, Dataset):
-        spread, number = (
-            dict.fromkeys(np.linspace(0, len(corpus) - 1, CHECKED_MASKS).astype(int).tolist()),
-            len(corpus),
-        )
+        spread, number = _spread(len(corpus)), len(corpus)
         order = chain(spread, (index for index in range(len(corpus)) if index not in spread))
         column = corpus.select_columns("mask")
         masks, which = (column[index]["mask"] for index in order), f"All {number}"
@@ -245,9 +242,13 @@ def check_label_maps(corpus: Dataset, spec: str | os.PathLike) -> None:
         ValueError: If none of them numbers two objects.
     """
     column = corpus.select_columns("mask")
-    spread = dict.fromkeys(np.linspace(0, len(corpus) - 1, CHECKED_MASKS).astype(int).tolist())
-    if not any(len(np.unique(np.asarray(column[index]["mask"]))) > 2 for index in spread):
+    if not any(len(np.unique(np.asarray(column[index]["mask"]))) > 2 for index in _spread(len(corpus))):
         raise ValueError(
             f"{spec} holds masks, not label images: none numbers two objects. Number them, in a folder of "
             "instances (scipy.ndimage.label parts what does not touch)"
         )
+
+
+def _spread(number: int) -> dict[int, None]:
+    """The rows of the masks to look at, from all over a corpus of so many."""
+    return dict.fromkeys(np.linspace(0, number - 1, CHECKED_MASKS).astype(int).tolist())

@@ -31,6 +31,7 @@ from .sources import (
     is_source,
     open_builder,
     open_saved,
+    rows_of_part,
     split_names,
     stem_of,
     take_part,
@@ -334,21 +335,14 @@ def _local_files(root: Path, split: str | None) -> list[tuple[str, str]]:
         images, masks = folders[wanted]
         if images == masks:  # photos and masks in one folder
             pairs, _ = pair_files(images.absolute(), masks.absolute())
-            return take_slice([(pair.name, pair.image) for pair in pairs], part)
+            return [(pairs[row].name, pairs[row].image) for row in rows_of_part(part, len(pairs))]
         root = images
     elif split:
         wanted, part = choose_split(root, ["train"], split)
     found = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in READ_SUFFIXES and path.is_file()]
     visible = [path for path in found if not any(name.startswith(".") for name in path.relative_to(root).parts)]
-    return take_slice(_named({str(path.absolute()): path.relative_to(root).as_posix() for path in visible}), part)
-
-
-def take_slice(files: list[tuple[str, str]], part: str) -> list[tuple[str, str]]:
-    """A part of a list, such as "[:80%]"."""
-    if not part:
-        return files
-    [wanted] = datasets.ReadInstruction.from_spec(f"all{part}").to_absolute({"all": len(files)})
-    return files[wanted.from_ : wanted.to]
+    named = _named({str(path.absolute()): path.relative_to(root).as_posix() for path in visible})
+    return [named[row] for row in rows_of_part(part, len(named))]
 
 
 def _named(files: dict[str, str]) -> list[tuple[str, str]]:

@@ -95,10 +95,15 @@ def open_builder(spec: str | os.PathLike) -> Any:
 
 def take_part(corpus: Dataset, part: str) -> Dataset:
     """A part of a data set, such as "[:80%]" or "[-10:]"; all of it for ""."""
+    return corpus.select(rows_of_part(part, len(corpus))) if part else corpus
+
+
+def rows_of_part(part: str, number: int) -> range:
+    """The rows, of so many, of a part such as "[:80%]" or "[-10:]"; all of them for ""."""
     if not part:
-        return corpus
-    [wanted] = datasets.ReadInstruction.from_spec(f"all{part}").to_absolute({"all": len(corpus)})
-    return corpus.select(range(wanted.from_ or 0, len(corpus) if wanted.to is None else wanted.to))
+        return range(number)
+    [wanted] = datasets.ReadInstruction.from_spec(f"all{part}").to_absolute({"all": number})
+    return range(wanted.from_ or 0, number if wanted.to is None else wanted.to)
 
 
 def as_stream(corpus: Dataset) -> IterableDataset:

@@ -12,7 +12,7 @@ import numpy as np
 from ..images.animations import ANIMATED, Animation, count_frames, encode_animation, read_animation
 from ..images.files import ImageError, encode_image
 from ..models.u2net.render_u2net import RenderOptions
-from .photo import Photo, finish_photo, read_photo
+from .photo import Photo, as_photo_seen, finish_photo, read_photo
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine
@@ -98,9 +98,7 @@ def _read_frames(source: str | Path | BinaryIO, engine: Engine, options: RenderO
         name = source if isinstance(source, str | Path) else getattr(source, "name", "the input")
         raise ImageError(f"{name}: is an animation, which cannot be cropped: leave the crop out, or choose JPEG")
     animation = read_animation(source)
-    photos = [
-        Photo(frame.size, frame if options.needs_photo else None, engine.reduce(frame)) for frame in animation.frames
-    ]
+    photos = [as_photo_seen(frame, engine, options) for frame in animation.frames]
     return Frames(photos, animation._replace(frames=[]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -81,11 +82,23 @@ def run_overlapped(
     Raises:
         ValueError: If `batch_size` is below 1.
     """
-    workers = workers or min(MAX_WORKERS, usable_cores())
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
-    try:
+    workers = workers or usual_workers()
+    with image_threads(workers) as pool:
         decoded = map_ahead(pool, steps.decode, items, workers)
         yield from map_ahead(pool, steps.encode, _predict(decoded, engine, batch_size), workers)
+
+
+def usual_workers() -> int:
+    """How many threads read and write beside a network: up to eight, one per core."""
+    return min(MAX_WORKERS, usable_cores())
+
+
+@contextmanager
+def image_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads of which none begins anything more once the block ends."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
+    try:
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -44,7 +44,11 @@ def read_photo(source: str | Path | BinaryIO, engine: Engine, options: RenderOpt
         height, width = engine.input_size
         image, size = open_reduced(source, (OVERSAMPLING * width, OVERSAMPLING * height))
         return Photo(size, None, engine.reduce(image))
-    image = open_image(source)
+    return as_photo_seen(open_image(source), engine, options)
+
+
+def as_photo_seen(image: Image.Image, engine: Engine, options: RenderOptions) -> Photo:
+    """What the network sees of an image that is read, and its pixels if the result needs them."""
     return Photo(image.size, image if options.needs_photo else None, engine.reduce(image))
 
 

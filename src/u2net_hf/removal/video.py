@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -20,9 +19,8 @@ from ..images.video import Frame, VideoReader
 from ..images.video_writer import VideoWriter, check_video_format
 from ..models.u2net.render_u2net import RenderOptions
 from ..utils.files import new_file, new_folder
-from ..utils.process import usable_cores
-from .overlap import MAX_WORKERS, map_ahead
-from .photo import Photo, finish_photo
+from .overlap import image_threads, map_ahead, usual_workers
+from .photo import Photo, as_photo_seen, finish_photo
 from .smoothing import Smoother
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def remove_from_video(
     if options.crop is not None:
         raise ValueError("the frames of a video have one size: they cannot be cropped to the object")
     smoother, video = Smoother(smoothing), VideoReader(source)
-    workers = min(MAX_WORKERS, usable_cores())
+    workers = usual_workers()
     count = 0
     with contextlib.ExitStack() as stack:
         if names_video(destination):
@@ -82,7 +80,7 @@ def remove_from_video(
         else:
             sink = stack.enter_context(_frame_folder(Path(destination), video, overwrite, compress_level))
         frames = stack.enter_context(video.open(sink.add_audio, sink.write_audio))
-        pool = stack.enter_context(_pool(workers))
+        pool = stack.enter_context(image_threads(workers))
         seen = map_ahead(pool, partial(_see, engine=engine, options=options), frames, workers)
         predicted = _predict(seen, engine, batch_size, smoother)
         for image, time in map_ahead(pool, partial(_finish, options=options), predicted, workers):
@@ -115,8 +113,7 @@ class _Predicted(NamedTuple):
 
 
 def _see(frame: Frame, engine: Engine, options: RenderOptions) -> _Seen:
-    image = frame.image
-    return _Seen(Photo(image.size, image if options.needs_photo else None, engine.reduce(image)), frame.time)
+    return _Seen(as_photo_seen(frame.image, engine, options), frame.time)
 
 
 def _predict(items: Iterable[_Seen], engine: Engine, batch_size: int, smoother: Smoother) -> Iterator[_Predicted]:
@@ -128,16 +125,6 @@ def _predict(items: Iterable[_Seen], engine: Engine, batch_size: int, smoother: 
 
 def _finish(item: _Predicted, options: RenderOptions) -> Frame:
     return Frame(finish_photo(item.photo, item.soft_map, options), item.time)
-
-
-@contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads of which none begins anything more once the block ends."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="frames")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class _Sink(Protocol):

@@ -23,14 +23,13 @@ from ..images.animations import ANIMATED, count_frames
 from ..images.files import ImageError, open_image, to_rgb
 from ..models.u2net.render_u2net import RenderOptions
 from ..removal.animation import Frames, encode_results, read_photos
-from ..utils.process import usable_cores
+from ..removal.overlap import usual_workers
 from .limits import Budget, Limits, RefusalError
 from .worker import EngineWorker
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine
 
-MAX_WORKERS = 8
 READ_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
 MAX_FRAMES = 300
 MATTING_COST = 4  # times the memory of a photo that is only cut out
@@ -65,7 +64,7 @@ class RemovalService:
         self.limits = limits
         self.networks = {name: EngineWorker(engine, batch_size) for name, engine in engines.items()}
         self._pixels = Budget(limits.held_pixels)
-        self._pool = ThreadPoolExecutor(workers or min(MAX_WORKERS, usable_cores()), thread_name_prefix="images")
+        self._pool = ThreadPoolExecutor(workers or usual_workers(), thread_name_prefix="images")
 
     def close(self) -> None:
         """End the threads, when nothing is asked any more."""
@@ -159,9 +158,7 @@ def check_picture(picture: bytes, max_pixels: int, role: str = "photo") -> int:
         formats = ", ".join(READ_FORMATS)
         raise RefusalError(415, f"{role}: is no picture of a format that is read here ({formats})") from None
     except Image.DecompressionBombError:
-        raise RefusalError(
-            413, f"{role}: has more than {max_pixels / 1e6:g} megapixels; make it smaller first"
-        ) from None
+        raise too_large from None
     except Exception as error:  # damaged files make Pillow raise nearly anything
         raise RefusalError(422, f"{role}: the header is damaged ({error or type(error).__name__})") from None
     if width * height > max_pixels:
