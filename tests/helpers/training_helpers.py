@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import runpy
 import socket
 import sys
 import time
@@ -34,6 +35,8 @@ from u2net_hf.training.loop import Training
 from u2net_hf.training.mask_encoder import FeatureSupervision, MaskEncoder
 from u2net_hf.training.validation import SaliencyValidation, SegmentationValidation
 
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
 
 def drawn_corpus(number: int, side: int = 24, empty: bool = False) -> Dataset:
     """Bright rectangles on dark noise, with their masks; named 0, 1, ..."""
@@ -48,6 +51,29 @@ def drawn_corpus(number: int, side: int = 24, empty: bool = False) -> Dataset:
         columns["mask"].append(Image.fromarray(mask))
         columns["name"].append(str(index))
     return Dataset.from_dict(columns, features=FEATURES)
+
+
+def write_corpus(folder: Path, **numbers: int) -> Path:
+    """A folder of so many drawn pairs of 40x40 pixels for each split, as files."""
+    for split, number in numbers.items():
+        for record in drawn_corpus(number, side=40):
+            for column in ("image", "mask"):
+                file = folder / split / f"{column}s" / f"{record['name']}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                record[column].save(file)
+    return folder
+
+
+def run_training_script(script: str, log: Path, *arguments: Any) -> int:
+    """Run a script of `scripts/` in a process of its own; give its status."""
+
+    def start() -> None:
+        training_module.save_curves = lambda log, path: None
+        sys.argv = [script, *map(str, arguments)]
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+
+    [status] = run_in_processes(start, log)
+    return status
 
 
 def tiny_training(

@@ -1,45 +1,28 @@
 """Tests of `train-sod` with soft maps, several corpora and regularization: from a network's maps to a student."""
 
 import json
-import runpy
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from corpus_helpers import make_model, write_photos
-from training_helpers import drawn_corpus, run_in_processes
+from training_helpers import run_training_script, write_corpus
 from transformers import AutoModelForImageSegmentation
 
 from u2net_hf.cli import train_sod
 from u2net_hf.corpus.predict import Plan, predict_here
 from u2net_hf.corpus.rows import Columns
 from u2net_hf.data.photos import load_photos
-from u2net_hf.training import loop as training_module
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_sod.py"
 
 
 @pytest.fixture
 def masks(tmp_path: Path) -> Path:
-    folder = tmp_path / "masks"
-    for split, number in (("train", 4), ("validation", 2)):
-        for record in drawn_corpus(number, side=40):
-            for column in ("image", "mask"):
-                file = folder / split / f"{column}s" / f"{record['name']}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                record[column].save(file)
-    return folder
+    return write_corpus(tmp_path / "masks", train=4, validation=2)
 
 
 def run(log: Path, *arguments: Any) -> int:
-    def start() -> None:
-        training_module.save_curves = lambda log, path: None
-        sys.argv = ["train_sod.py", *map(str, arguments)]
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-
-    [status] = run_in_processes(start, log)
-    return status
+    return run_training_script("train_sod.py", log, *arguments)
 
 
 def test_a_student_learns_from_maps_and_masks_and_stays_near_its_start(tmp_path: Path, masks: Path) -> None:

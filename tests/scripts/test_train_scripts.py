@@ -15,7 +15,8 @@ import torch
 from drawn_discs import draw_cells, draw_discs
 from PIL import Image
 from tiny_models import tiny_u2net_config
-from training_helpers import drawn_corpus, run_in_processes
+from training_helpers import SCRIPTS, drawn_corpus, run_in_processes, write_corpus
+from training_helpers import run_training_script as run
 from transformers import AutoImageProcessor, AutoModelForImageSegmentation
 
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
@@ -23,19 +24,10 @@ from u2net_hf.cli import train_sod
 from u2net_hf.training import loop as training_module
 from u2net_hf.training.arguments import EXIT_STOPPED
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    folder = tmp_path / "corpus"
-    for split, number in (("train", 6), ("validation", 3)):
-        for record in drawn_corpus(number, side=40):
-            for column in ("image", "mask"):
-                file = folder / split / f"{column}s" / f"{record['name']}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                record[column].save(file)
-    return folder
+    return write_corpus(tmp_path / "corpus", train=6, validation=3)
 
 
 @pytest.fixture
@@ -46,18 +38,6 @@ def folded(tmp_path: Path) -> Path:
     U2NetForImageSegmentation(tiny_u2net_config(use_batch_norm=False)).save_pretrained(folder)
     U2NetImageProcessorPil().save_pretrained(folder)
     return folder
-
-
-def run(script: str, log: Path, *arguments: Any) -> int:
-    """Run a script in a process of its own; give its status."""
-
-    def start() -> None:
-        training_module.save_curves = lambda log, path: None
-        sys.argv = [script, *map(str, arguments)]
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-
-    [status] = run_in_processes(start, log)
-    return status
 
 
 SMALL = ("--max_train_steps", 2, "--per_device_train_batch_size", 2, "--validation_steps", 2)
