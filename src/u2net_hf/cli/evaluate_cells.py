@@ -68,13 +68,12 @@ def main(
 
 def measure(corpus: Any, network: Any) -> tuple[dict[str, Any], list[np.ndarray], list[float]]:
     """The measures of each method on all images and on the gray ones; what the network found, and its AP per image."""
-    from tqdm import tqdm
-
     from ..cell_metrics import CellMetrics
+    from ..utils.progress import progress_bar
 
     metrics = {(row, kind): CellMetrics(MEASURES) for row in ROWS for kind in ("all", "gray")}
     found, scores = [], []
-    for record in tqdm(corpus, unit="image", disable=None):
+    for record in progress_bar(corpus, unit="image"):
         true = np.asarray(record["mask"])
         labels_of = segment(record["image"], true, network)
         for row, labels in labels_of.items():

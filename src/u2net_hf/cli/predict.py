@@ -122,12 +122,11 @@ def predict(
 
 def _report(pieces: Iterator[Counts], plan: Plan) -> None:
     """Work through the pieces with a progress bar, and say what became of them."""
-    from tqdm import tqdm
-
     from ..corpus.target import Counts
+    from ..utils.progress import progress_bar
 
     total, pieces_done = Counts(), 0
-    with tqdm(total=plan.photos.num_photos, unit="photo", disable=None) as progress:
+    with progress_bar(total=plan.photos.num_photos, unit="photo") as progress:
         for counts in pieces:
             total, pieces_done = total + counts, pieces_done + 1
             progress.update(counts.done + counts.failed)

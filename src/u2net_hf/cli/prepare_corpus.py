@@ -23,7 +23,6 @@ from datasets.splits import SplitDict
 from datasets.table import embed_table_storage
 from datasets.utils.py_utils import convert_file_size_to_int
 from huggingface_hub import DatasetCardData
-from tqdm import tqdm
 
 from ..data.corpora import corpus_splits, load_corpus
 from ..hub.cards import dataset_card
@@ -31,6 +30,7 @@ from ..hub.publish import publish_dataset
 from ..hub.upload import check_account, check_repo_id
 from ..utils.console import printable, run_script
 from ..utils.files import new_folder
+from ..utils.progress import progress_bar
 
 FEATURES = Features({"image": Image(mode="RGB"), "mask": Image(mode="L"), "name": Value("string")})
 ROWS_PER_GROUP = 64
@@ -110,7 +110,7 @@ def write_shards(rows: Dataset, folder: Path, name: str, max_bytes: int) -> list
     """Write one split as `NAME-00000-of-00003.parquet` ..., each with at most about `max_bytes` of pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[Path] = []
-    with tqdm(total=len(rows), desc=name, unit="pair", disable=None) as progress:
+    with progress_bar(total=len(rows), desc=name, unit="pair") as progress:
         batches = iter(_embedded_batches(rows))
         batch = next(batches, None)
         while batch is not None:

@@ -226,11 +226,10 @@ def _remove_many(
     overwrite: bool,
 ) -> None:
     """Files to files, with a progress bar, and a count of what was done."""
-    from tqdm import tqdm
-
     from ..removal.removal import remove_backgrounds
     from ..utils.files import remove_abandoned
     from ..utils.process import refuse_ranks, set_passive_wait_policy
+    from ..utils.progress import progress_bar
 
     refuse_ranks("remove")
     if len(jobs) > 1:  # one photo's network has the cores for itself, and waits faster awake
@@ -244,7 +243,7 @@ def _remove_many(
         batch_size=batch_size,
         overwrite=overwrite,
     )
-    with tqdm(total=len(jobs), unit="image", disable=None) as progress:
+    with progress_bar(total=len(jobs), unit="image") as progress:
         report(results, progress, jobs)
 
 

@@ -40,10 +40,9 @@ def remove_videos(
     overwrite: bool,
 ) -> None:
     """Videos to videos, or one to a folder of frames; the arguments are those of the verb."""
-    from tqdm import tqdm
-
     from ..images.outputs import Result
     from ..utils.files import remove_abandoned
+    from ..utils.progress import progress_bar
 
     try:
         from ..removal.video import remove_from_video
@@ -57,7 +56,7 @@ def remove_videos(
     def run(job: Job) -> Result:
         if job.destination.exists() and not overwrite:
             return Result(job, "skipped")
-        with tqdm(unit="frame", disable=None) as bar:
+        with progress_bar(unit="frame") as bar:
 
             def progress(_: int, count: int) -> None:
                 bar.total = count or None
@@ -80,7 +79,7 @@ def remove_videos(
         return Result(job, "done")
 
     results: Iterator[Result] = map(run, jobs)
-    report(results, tqdm(disable=True), jobs)
+    report(results, progress_bar(hidden=True), jobs)
 
 
 def _plan(inputs: Sequence[str], output: str | None, tag: str) -> list[Job]:

@@ -19,7 +19,7 @@ def report(results: Iterable[Result], progress: Any, jobs: Sequence[Job]) -> Non
 
     Args:
         results: One per job.
-        progress: A bar of tqdm, moved by one for each.
+        progress: A bar, moved by one for each.
         jobs: What was to be done.
 
     Raises:

@@ -175,15 +175,14 @@ def _segment_many(
     overwrite: bool,
 ) -> None:
     """Files to files, with a progress bar, and a count of what was done."""
-    from tqdm import tqdm
-
     from ..segmentation.jobs import segment_images
     from ..utils.files import remove_abandoned
     from ..utils.process import refuse_ranks
+    from ..utils.progress import progress_bar
 
     refuse_ranks("segment")
     remove_abandoned({job.destination.parent for job in jobs})
-    with tqdm(total=len(jobs), unit="image", disable=None) as bar:
+    with progress_bar(total=len(jobs), unit="image") as bar:
         results = segment_images(
             jobs,
             load(),

@@ -134,15 +134,15 @@ def evaluate_corpus(
         ValueError: If a picture cannot be read or predicted (the message names it), or all masks are empty.
     """
     import torch
-    from tqdm import tqdm
 
     from ..data.corpora import check_masks
+    from ..utils.progress import progress_bar
 
     check_masks(corpus)
     metrics, errors = SODMetrics(measures), torch.zeros(len(corpus), dtype=torch.float64)
     share = range(accelerator.process_index, len(corpus), accelerator.num_processes)
-    hidden = None if accelerator.is_main_process else True
-    with tqdm(total=len(share), desc=title, unit="image", disable=hidden) as progress:
+    hidden = not accelerator.is_main_process
+    with progress_bar(total=len(share), desc=title, unit="image", hidden=hidden) as progress:
         for indices, rows in _batches(corpus, share, batch_size):
             for index, row, saliency in zip(indices, rows, maps(rows), strict=True):
                 metrics.update([saliency], [row["mask"]])

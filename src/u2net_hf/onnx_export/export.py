@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ..models.families import FAMILIES, family_of
 from ..utils.files import new_folder, temporary_folder
+from ..utils.progress import progress_bar
 from ..weights.loading import load_pretrained, load_whole_model
 from ..weights.published import resolve
 from .calibration import Photo, find_photos, network_inputs, shipped_photos
@@ -171,7 +171,7 @@ def _write_graphs(
     if "float16" in dtypes:
         write_float16(files["float16"], files["float32"])
     if "int8" in dtypes:
-        batches = network_inputs(tqdm(photos, desc="Calibrating", unit="photo", disable=None), image_processor)
+        batches = network_inputs(progress_bar(photos, desc="Calibrating", unit="photo"), image_processor)
         write_int8(files["int8"], files["float32"], folded, batches, checked[:2])
     if "float32" not in dtypes:
         files["float32"].unlink()

@@ -189,13 +189,14 @@ class _Pace:
 def _stream(url: str, target: Path, label: str) -> int:
     """Stream a file to disk and return the HTTP status; without status 200 nothing is written."""
     from huggingface_hub.utils import get_session
-    from tqdm import tqdm
+
+    from ..utils.progress import progress_bar
 
     headers, pace = {"Accept-Encoding": "identity"}, _Pace()
     with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
         if response.status_code == 200:
             size = int(response.headers.get("Content-Length", 0)) or None
-            bar = tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc=label, disable=None)
+            bar = progress_bar(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc=label)
             with target.open("wb") as file, bar:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
