@@ -13,6 +13,7 @@ from hub_server import Hub
 
 import u2net_hf
 from u2net_hf.evaluation.results import read_results
+from u2net_hf.weights.published import SHIPPED
 
 pytest_plugins = ["hub_fixtures"]
 ROOT = Path(__file__).parents[1]
@@ -82,7 +83,10 @@ def test_snippets_of_the_pages(page: Path, connected_datasets: Hub) -> None:
         assert "model.safetensors" in connected_datasets.files("me/my-u2net")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "docs/results/sod300").glob("*.json")), ids=lambda path: path.stem)
+MEASURED = [*sorted((ROOT / "docs/results/sod300").glob("*.json")), SHIPPED / "u2netp" / "results.json"]
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_scores_in_the_docs_are_those_of_the_results(path: Path) -> None:
     (score,) = (results := read_results(path)).data
     names = ("max_f", "mae", "weighted_f", "s_measure", "relaxed_f")
@@ -91,6 +95,18 @@ def test_scores_in_the_docs_are_those_of_the_results(path: Path) -> None:
     lines = (ROOT / "docs" / "scores.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     assert cells in [row[2:] for row in rows if row[0] == results.model]
+
+
+def test_scores_of_nuclei_in_the_docs_are_those_of_the_results() -> None:
+    every, gray = (score.metrics for score in read_results(SHIPPED / "nuclei" / "results.json").data)
+    cells = [f"{every[name]:.3f}" for name in ("ap50", "mean_ap", "f1")]
+    cells.append(f"{every['relative_count_error']:.1%}".replace("%", " %"))
+    cells += [f"{gray[name]:.3f}" for name in ("ap50", "mean_ap")]
+    guide = (ROOT / "docs" / "cells.md").read_text(encoding="utf-8")
+    assert f"| `nuclei` | {' | '.join(cells)} |" in guide
+    for text in ((ROOT / "README.md").read_text(encoding="utf-8"), (SHIPPED / "nuclei" / "NOTICE").read_text()):
+        words = " ".join(text.split())
+        assert f"AP50 {every['ap50']:.3f}, mean AP {every['mean_ap']:.3f}".replace("0.", ".") in words
 
 
 def test_scores_in_the_readme_are_those_of_the_guide() -> None:

@@ -156,11 +156,11 @@ def test_stopped_anywhere_there_are_whole_files_only(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda photos, options: options.update(dtype="bfloat16"), "dtype float32, not bfloat16"),
+        (lambda photos, options: options.update(engine="onnxruntime"), "engine torch, not onnxruntime"),
         (lambda photos, options: options.update(columns=Columns(bits=16)), "bits 8, not 16"),
         (lambda photos, options: (photos / "x.png").write_bytes(b"more"), "pieces"),
     ],
-    ids=["dtype", "bits", "source"],
+    ids=["engine", "bits", "source"],
 )
 def test_another_variant_is_refused(
     photos: Path, tmp_path: Path, model: str, change: Callable[[Path, dict], None], message: str

@@ -75,7 +75,11 @@ def test_fused_is_the_plain_network(
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), exact_logits(model, tiles), atol=2e-5, rtol=1e-5)
+    with torch.inference_mode():
+        plain = model(tiles).logits
+    exact = exact_logits(model, tiles)
+    # How far float32 is from float64 depends on the processor.
+    assert (found - exact).abs().max() < 4 * (plain - exact).abs().max()
 
 
 def test_layers_that_need_float32_keep_it_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +118,7 @@ def test_every_engine_gives_the_probabilities_of_float64(
 ) -> None:
     if engine != "torch":
         pytest.importorskip(engine)
-    if (engine, dtype) == ("openvino", "bfloat16") and not cpu_computes_in("bfloat16"):
+    if dtype == "bfloat16" and not cpu_computes_in("bfloat16"):
         pytest.skip("this processor does not compute in bfloat16")
     tiles, exact = picture
     difference = (load_tile_network("nuclei", engine, dtype=dtype)(tiles).softmax(1) - exact).abs()

@@ -10,6 +10,8 @@ from PIL import Image
 from run_script import run_script
 from skimage.draw import disk
 
+from u2net_hf.evaluation.results import read_results
+
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
@@ -30,13 +32,17 @@ def corpus(tmp_path: Path) -> Path:
 def test_scores_of_all_methods(corpus: Path, tmp_path: Path) -> None:
     model, output_dir = bright_finder(tmp_path / "finder"), tmp_path / "results"
     assert run_script("evaluate_cells.py", "--data", corpus, "--model", model, "--output_dir", output_dir) == 0
-    results = json.loads((output_dir / "results.json").read_text())
-    every, gray = results["measures"]["all"], results["measures"]["gray"]
+    comparison = json.loads((output_dir / "comparison.json").read_text())
+    every, gray = comparison["measures"]["all"], comparison["measures"]["gray"]
     assert (every["images"], gray["images"]) == (2, 1)
     # Two equal discs that touch are one component, half of which is each: an IoU of .5 is not above .5.
     assert every["perfect"]["mean_ap"] == every["components"]["ap50"] == 0.5
     assert {gray[row]["ap50"] for row in ("network", "components", "otsu", "perfect")} == {1}
     assert every["otsu"]["ap50"] == 1
-    assert list(results["worst"].values()) == sorted(results["worst"].values())
+    assert list(comparison["worst"].values()) == sorted(comparison["worst"].values())
     assert Image.open(output_dir / "worst.png").height > 2 * 320
-    assert "| Otsu + watershed | 1.000 |" in (output_dir / "results.md").read_text()
+    assert "| Otsu + watershed | 1.000 |" in (output_dir / "comparison.md").read_text()
+    results = read_results(output_dir)
+    assert (results.model, results.task) == (str(model), "Instance segmentation")
+    scores = [(score.name, score.images, dict(score.metrics)) for score in results.data]
+    assert scores == [("cells", 2, every["network"]), ("cells, gray images", 1, gray["network"])]

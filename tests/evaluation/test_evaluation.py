@@ -20,7 +20,8 @@ from tiny_models import tiny_u2net_config
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
 from u2net_hf.data.corpora import FEATURES
 from u2net_hf.evaluation.evaluation import evaluate_corpus
-from u2net_hf.evaluation.results import CURVES, MEASURES, Results, Score, read_results, results_table, write_results
+from u2net_hf.evaluation.results import CURVES, Results, Score, read_results, results_table, write_results
+from u2net_hf.sod_metrics import MEASURES
 
 SIZES = [(40, 30), (33, 47), (64, 64), (21, 20), (50, 31)]
 

@@ -22,7 +22,7 @@ class Command(NamedTuple):
 
 
 def documented_commands() -> list[Command]:
-    """All of them, each once; lines with an ellipsis are left out."""
+    """All of them, each once; lines with an ellipsis, or with a variable of a loop, are left out."""
     found: dict[tuple[str, ...], Command] = {}
     for page in PAGES:
         for line in shell_lines(page.read_text(encoding="utf-8")):
@@ -44,7 +44,7 @@ def shell_lines(text: str) -> Iterator[str]:
 
 def parse(line: str, page: str) -> Command | None:
     """The command of a line, if it is one of ours."""
-    if "..." in line:
+    if "..." in line or "$" in line:
         return None
     words = shlex.split(line, comments=True)
     stdin = stdout = None

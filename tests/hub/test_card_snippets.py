@@ -6,6 +6,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from cell_models import bright_finder
 from PIL import Image
 from tiny_models import tiny_u2net_config, tiny_unet_config
 
@@ -24,6 +25,9 @@ SIZE = {"height": 32, "width": 32}
 
 def save(family: str, folder: Path) -> None:
     """A tiny network of a family, with its image processor."""
+    if family == "cells":
+        bright_finder(folder, do_resize=True, size=SIZE)
+        return
     if family == "unet":
         config = tiny_unet_config(num_channels=1)
         UNetForSemanticSegmentation(config).save_pretrained(folder)
@@ -34,7 +38,7 @@ def save(family: str, folder: Path) -> None:
         U2NetImageProcessorPil(size=SIZE).save_pretrained(folder)
 
 
-@pytest.mark.parametrize("family", ["u2net", "isnet", "unet"])
+@pytest.mark.parametrize("family", ["u2net", "isnet", "unet", "cells"])
 def test_snippets_of_a_card(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save(family, tmp_path / "net")
@@ -48,12 +52,15 @@ def test_snippets_of_a_card(family: str, tmp_path: Path, monkeypatch: pytest.Mon
         Image.linear_gradient("L").convert("RGB").resize((48, 40)).save(name)
     names: dict = {}
     snippets = re.findall(r"^```python\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
-    assert len(snippets) == (3 if family == "unet" else 2)
+    assert len(snippets) == (3 if family in ("unet", "cells") else 2)
     for snippet in snippets:
         exec(snippet, names)
     if family == "unet":
         assert names["logits"].shape == (1, 2, 32, 32)
         assert names["labels"].shape == (40, 48)
+    elif family == "cells":
+        assert names["labels"].shape == (40, 48)
+        assert names["labels"].max() == len(names["objects"]["segments_info"]) > 0
     else:
         assert names["saliency"].shape == (40, 48)
         assert Image.open("cut-out.png").mode == "RGBA"

@@ -106,6 +106,24 @@ def test_a_model_as_a_folder(net: Path, photo: Path, results: Path, tmp_path: Pa
         assert abs(shown - original).mean() < 8  # JPEG
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "metric", "row"),
+    [
+        ("nuclei", "dsb2018", "ap50", "| AP at an IoU of 0.5 ↑ | 0.851 | 0.874 |"),
+        ("u2netp", "sod300", "max_f", "| max F-beta ↑ | 0.841 |"),
+    ],
+)
+def test_shipped_weights_bring_their_results(name: str, data: str, metric: str, row: str, tmp_path: Path) -> None:
+    publish_model(name, f"me/{name}", dry_run=tmp_path / name)
+    card = ModelCard.load(tmp_path / name / "README.md")
+    assert row in card.content
+    assert "Not measured" not in card.content
+    first = next(one for one in card.data.eval_results if one.metric_type == metric)
+    assert (first.dataset_name, f"{first.metric_value:.3f}") == (data, row.split(" | ")[1].rstrip(" |"))
+    task = "Instance segmentation" if name == "nuclei" else "Salient object detection"
+    assert (first.task_type, first.task_name) == ("image-segmentation", task)
+
+
 def test_a_model_on_the_hub(connected_hub: Hub, net: Path, tmp_path: Path) -> None:
     assert publish_model(net, "me/net", license="mit") == f"{connected_hub.url}/me/net"
     assert connected_hub.files("me/net").keys() == MODEL_FILES | {".gitattributes"}

@@ -673,13 +673,15 @@ def test_restored_batch_norm_computes_the_same_in_evaluation(
     assert restored.config.use_batch_norm
     assert not restored.training
     assert not folded.config.use_batch_norm
-    expected = maps(folded, images)
-    assert (maps(restored, images) - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert (maps(restored, images) - maps(trained, images)).abs().max() < 1e-5 * expected.abs().max()
+    found, expected, before = maps(restored, images), maps(folded, images), maps(trained, images)
 
     folded, images = folded.double(), images.double()
-    restored = restore_batch_norm(folded, [images])
-    torch.testing.assert_close(maps(restored, images), maps(folded, images), rtol=1e-9, atol=1e-9)
+    exact = maps(folded, images)
+    torch.testing.assert_close(maps(restore_batch_norm(folded, [images]), images), exact, rtol=1e-9, atol=1e-9)
+    # How far float32 is from float64 depends on the processor.
+    rounding = max((expected - exact).abs().max(), (before - exact).abs().max())
+    assert rounding < 1e-4 * exact.abs().max()
+    assert (found - exact).abs().max() < 4 * rounding
 
 
 def test_restored_batch_norm_computes_nearly_the_same_in_training(

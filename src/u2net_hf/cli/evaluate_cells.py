@@ -5,15 +5,16 @@
 
 Beside the network stand: Otsu's threshold with a watershed on the distance map (scikit-image), the connected
 components of the network's own foreground, which leave touching objects together, and those of the perfect
-foreground: the best that a semantic mask can do. Writes results.json, results.md and worst.png: the worst images, with
-the true outlines (green) and those found (magenta).
+foreground: the best that a semantic mask can do. Writes results.json (every number of the network, with its variant,
+data, versions and date: what `u2net-hf push model --results` takes), comparison.json and comparison.md (every method)
+and worst.png: the worst images, with the true outlines (green) and those found (magenta).
 """
 
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Any
 
 import numpy as np
@@ -42,27 +43,30 @@ def main(
 ) -> None:
     """Measure every method on every image, all of them and the gray ones alone."""
     from ..data.corpora import check_label_maps, load_corpus
+    from ..engines.model_files import find_model
+    from ..evaluation.results import Score, corpus_name, make_results, write_results
     from ..segmentation.network import load_network
     from ..utils.files import write_atomically
 
+    start = perf_counter()
     corpus = load_corpus(data, split, label_maps=True)
     check_label_maps(corpus, data)
     network = load_network(model, dtype=dtype, average_rotations=average_rotations)
     measured, found, scores = measure(corpus, network)
     worst = np.argsort(scores, kind="stable")[:shown].tolist()
     draw([(corpus[index], found[index], scores[index]) for index in worst], output_dir / "worst.png")
-    results = {
-        "model": Path(model).name,
-        "data": Path(data).name,
-        "split": split,
-        "variant": {"average_rotations": average_rotations, "dtype": dtype, "instances": vars(network.options)},
-        "versions": {name: version(name) for name in ("torch", "scikit-image", "u2net-hf")},
-        "measures": measured,
-        "worst": {corpus[index]["name"]: scores[index] for index in worst},
-    }
-    write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
+    comparison = {"measures": measured, "worst": {corpus[index]["name"]: scores[index] for index in worst}}
+    write_atomically(output_dir / "comparison.json", json.dumps(comparison, indent=2) + "\n")
     text = "\n\n".join(table(kind, rows) for kind, rows in measured.items()) + "\n"
-    write_atomically(output_dir / "results.md", text)
+    write_atomically(output_dir / "comparison.md", text)
+    variant = {"average_rotations": average_rotations, "dtype": dtype, **vars(network.options)}
+    names = {"all": corpus_name(data), "gray": f"{corpus_name(data)}, gray images"}
+    data_scores = [
+        Score(names[kind], split, rows["images"], rows["network"], variant) for kind, rows in measured.items()
+    ]
+    seconds, count = perf_counter() - start, find_model(model).num_parameters
+    results = make_results(model, count, data_scores, 1, seconds, task="Instance segmentation")
+    write_results(results, output_dir / "results.json")
     print(f"{text}\nwritten to {printable(output_dir)}")
 
 

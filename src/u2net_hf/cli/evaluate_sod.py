@@ -64,7 +64,7 @@ def main(
     from ..data.corpora import load_corpus
     from ..engines.model_files import find_model
     from ..evaluation.evaluation import FolderMaps, ModelMaps, evaluate_corpus
-    from ..evaluation.results import make_results, make_score, results_table, write_results
+    from ..evaluation.results import corpus_name, make_results, make_score, results_table, write_results
     from ..sod_metrics import DEFAULT_MEASURES, MEASURES
 
     if (not model) == (maps is None):
@@ -124,11 +124,6 @@ def load(models: list[str], engine: str, dtype: str, device: Any, options: dict[
             for name, value in given.items():
                 setattr(one.image_processor, name, value)
     return network
-
-
-def corpus_name(spec: str) -> str:
-    """A corpus without the path to it, so that results are the same wherever it lies: "SOD", "nobg/DUTS"."""
-    return Path(spec).resolve().name if Path(spec).exists() else spec
 
 
 def show_worst_and_best(corpus: Any, source: Any, errors: np.ndarray, path: Path) -> None:

@@ -28,7 +28,10 @@ def model(
     repo_id: Repository,
     results: Annotated[
         Path | None,
-        typer.Option("--results", help="Results of `evaluate-sod` for this model. Without: not measured."),
+        typer.Option(
+            "--results",
+            help="Results of `evaluate-sod` or `evaluate-cells`; of shipped weights known.",
+        ),
     ] = None,
     example: Annotated[
         list[Path] | None, typer.Option("--example", help="A photo to show on the card; may be repeated.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..utils.files import write_atomically
 if TYPE_CHECKING:
     from ..sod_metrics import SODMetrics
 
-# In the order of the table in the U²-Net paper, then the others. The arrow says what is better.
+# Of maps in the order of the table in the U²-Net paper, then the others; of cells. The arrow says what is better.
 MEASURES = {
     "max_f": "max F-beta ↑",
     "mae": "MAE ↓",
@@ -31,6 +31,12 @@ MEASURES = {
     "iou": "IoU ↑",
     "dice": "Dice ↑",
     "hce": "HCE ↓",
+    "ap50": "AP at an IoU of 0.5 ↑",
+    "mean_ap": "mean AP at IoUs of 0.5 to 0.95 ↑",
+    "f1": "F1 at an IoU of 0.5 ↑",
+    "pq": "panoptic quality ↑",
+    "aji": "aggregated Jaccard index ↑",
+    "relative_count_error": "count error, of the true number ↓",
 }
 CURVES = ("precision", "recall", "f")
 
@@ -43,9 +49,9 @@ class Score:
         name: The corpus as the user named it.
         split: Its split, if it has several.
         images: Number of images scored.
-        metrics: Measures by name, see [`SODMetrics`].
+        metrics: Measures by name, see [`SODMetrics`] and [`CellMetrics`].
         variant: All that changes the numbers: averaging, and how the maps were made.
-        curves: `precision`, `recall` and `f`, each for 256 thresholds.
+        curves: Of maps `precision`, `recall` and `f`, each for 256 thresholds.
     """
 
     name: str
@@ -53,7 +59,7 @@ class Score:
     images: int
     metrics: Mapping[str, float]
     variant: Mapping[str, Any]
-    curves: Mapping[str, Sequence[float]]
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def variant_text(self) -> str:
@@ -78,6 +84,7 @@ class Results:
         versions: Of the packages that have a part in the numbers.
         processes: How many took part.
         seconds: How long it took.
+        task: What the model does, as the Hub shows it.
     """
 
     model: str
@@ -87,6 +94,12 @@ class Results:
     versions: Mapping[str, str]
     processes: int
     seconds: float
+    task: str = "Salient object detection"
+
+
+def corpus_name(spec: str) -> str:
+    """A corpus without the path to it, so that results are the same wherever it lies: "SOD", "nobg/DUTS"."""
+    return Path(spec).resolve().name if Path(spec).exists() else spec
 
 
 def make_score(name: str, split: str | None, metrics: SODMetrics, averaging: str, variant: Mapping[str, Any]) -> Score:
@@ -97,13 +110,13 @@ def make_score(name: str, split: str | None, metrics: SODMetrics, averaging: str
 
 
 def make_results(
-    model: str, num_parameters: int | None, data: Sequence[Score], processes: int, seconds: float
+    model: str, num_parameters: int | None, data: Sequence[Score], processes: int, seconds: float, **task: str
 ) -> Results:
     """Make the content of results.json, with today's date and the versions of this environment."""
-    packages = ("u2net_hf", "torch", "transformers", "numpy", "pillow", "scipy")
+    packages = ("u2net_hf", "torch", "transformers", "numpy", "pillow", "scipy", "scikit-image")
     versions = {package: version(package) for package in packages} | {"python": platform.python_version()}
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    return Results(model, num_parameters, data, date, versions, processes, round(seconds, 1))
+    return Results(model, num_parameters, data, date, versions, processes, round(seconds, 1), **task)
 
 
 def write_results(results: Results, path: Path) -> None:
@@ -123,7 +136,9 @@ def read_results(path: str | Path) -> Results:
         return Results(**content | {"data": [Score(**entry) for entry in content["data"]]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{file} is no results file as `u2net-hf evaluate-sod` writes it ({reason})") from error
+        raise ValueError(
+            f"{file} is no results file as `u2net-hf evaluate-sod` or `evaluate-cells` writes it ({reason})"
+        ) from error
 
 
 def results_table(scores: Sequence[Score]) -> str:

@@ -45,7 +45,7 @@ def model_index(results: Results) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="image-segmentation",
-            task_name="Salient object detection",
+            task_name=results.task,
             # The Hub wants an identifier: a data set of the Hub, or letters, digits and hyphens.
             dataset_type=_identifier(score.name),
             dataset_name=score.name,
@@ -101,6 +101,7 @@ def describe_model(model: Any, image_processor: Any) -> dict[str, Any]:
         "input": f"{colors} image of any size, which the image processor brings to {shape}",
         "input_size": shape,
         "output": "A soft map in [0, 1] of the image's size" if is_soft_map else f"A label for each pixel: {labels}",
+        "finds_instances": getattr(image_processor, "instances", None) is not None,
         "training_data": "not stated",
         "launch": None,
     }

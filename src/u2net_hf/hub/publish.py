@@ -23,7 +23,7 @@ from ..images.drawing import checkerboard, contact_sheet
 from ..images.files import cut_out, mask_image, open_image, save_image, to_rgb
 from ..utils.files import new_folder
 from ..utils.resources import PACKAGE, find_template
-from ..weights.published import PUBLISHED
+from ..weights.published import PUBLISHED, SHIPPED
 from .cards import describe_model, fill_template, model_card
 
 PICTURE_HEIGHT = 360
@@ -52,8 +52,8 @@ def publish_model(
     Args:
         source: A published name ("u2netp"), a folder written by `save_pretrained`, or a Hub id.
         repo_id: The repository on the Hub, "user/name".
-        results: A results file of `u2net-hf evaluate-sod` for this model, or the folder that holds it; its curves go
-            along. Without it the card says "not measured".
+        results: A results file of `u2net-hf evaluate-sod` or `evaluate-cells` for this model, or the folder that
+            holds it; its curves go along. Known for shipped weights; else without it the card says "not measured".
         examples: Photos for the card, which are published: each is shown with its soft map and its cut-out.
         onnx: A folder of `u2net-hf export`, whose `onnx/*.onnx` go along.
         license: License of the weights, as an SPDX identifier; known for published names.
@@ -174,7 +174,10 @@ def write_model(
     from ..engines.torch_engine import load_model
     from ..models.u2net.pipeline_u2net import BackgroundRemovalPipeline
 
-    known = _known_facts(source) | {name: value for name, value in facts.items() if value}
+    published = _known_facts(source)
+    known = published | {name: value for name, value in facts.items() if value}
+    if results is None and published and (shipped := SHIPPED / str(source) / "results.json").is_file():
+        results = shipped
     if "license" not in known:
         raise ValueError(f"Say under which license the weights of {source} may be used (license), such as apache-2.0.")
     measured = _results_of(source, repo_id, results) if results is not None else None
