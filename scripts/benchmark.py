@@ -7,6 +7,7 @@
     python scripts/benchmark.py cells
     python scripts/benchmark.py startup
     python scripts/benchmark.py serve
+    python scripts/benchmark.py browser
     python scripts/benchmark.py training --data sod
     python scripts/benchmark.py metrics --masks sod/masks --maps sod/maps/DSS
     python scripts/benchmark.py all --data sod --maps sod/maps/DSS
@@ -27,6 +28,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks import browser as browser_benchmark
 from benchmarks import cells as cells_benchmark
 from benchmarks import cuda as cuda_benchmark
 from benchmarks import detail as detail_benchmark
@@ -137,6 +139,12 @@ def serve(
     """The HTTP server under load, beside `rembg s`."""
     rembg = install_rembg(work_dir / "rembg", serving_benchmark.NETWORK)
     serving_benchmark.run(output, work_dir, rembg, clients, seconds, only)
+
+
+@app.command()
+def browser(rounds: Rounds = 3, work_dir: WorkDir = WORK_DIR, output: Output = PAGE) -> None:
+    """The page in headless Chromium, beside another from npm."""
+    browser_benchmark.run(output, work_dir, rounds)
 
 
 @app.command()

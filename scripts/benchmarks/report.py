@@ -41,7 +41,19 @@ CLASSES = {
     "Arm with bfloat16": {"asimd", "bf16"},
     "Arm": {"asimd"},
 }
-SECTIONS = ("model", "detail", "cuda", "end-to-end", "cells", "startup", "serving", "metrics", "training", "loader")
+SECTIONS = (
+    "model",
+    "detail",
+    "cuda",
+    "end-to-end",
+    "cells",
+    "startup",
+    "serving",
+    "browser",
+    "metrics",
+    "training",
+    "loader",
+)
 
 
 def save(

@@ -43,6 +43,14 @@ def folded(tmp_path: Path) -> Path:
 SMALL = ("--max_train_steps", 2, "--per_device_train_batch_size", 2, "--validation_steps", 2)
 
 
+def test_train_sod_refuses_an_image_processor_of_another_kind(corpus: Path, folded: Path, tmp_path: Path) -> None:
+    (folded / "preprocessor_config.json").write_text('{"image_processor_type": "ViTImageProcessor"}')
+    log = tmp_path / "log"
+    options = ("--dataset_name", corpus, "--model_name_or_path", folded, "--output_dir", tmp_path / "out", *SMALL)
+    assert run("train_sod.py", log, *options) == 1
+    assert re.search(r"^Error: .*folded: its ViTImageProcessor\w* makes no saliency maps", log.read_text(), re.M)
+
+
 def test_train_sod_from_scratch(tmp_path: Path, corpus: Path) -> None:
     output, log = tmp_path / "run", tmp_path / "log"
     options = ("--config", "u2netp", "--resolution", 32, "--recipe", "strong", *SMALL)

@@ -71,7 +71,7 @@ def _check_good(zoo: Zoo, done: Run, path: Path) -> None:
     if path not in zoo.good or done.status == 0 or path.name in MAY_FAIL:
         return
     with Image.open(path) as image:
-        if not (".webp" in done.title and max(image.size) > TOO_WIDE):
+        if not ("webp" in done.title and max(image.size) > TOO_WIDE):
             zoo.blame(done, f"refuses a good picture: {done.err[-300:]!r}")
 
 

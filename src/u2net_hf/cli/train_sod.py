@@ -52,7 +52,7 @@ from transformers import AutoImageProcessor
 from ..data.corpora import load_corpus
 from ..data.photos import load_photo_table
 from ..data.recipes import authors_recipe, strong_recipe
-from ..engines.torch_engine import usable_device
+from ..engines.torch_engine import check_makes_maps, usable_device
 from ..models.families import FAMILIES
 from ..training.arguments import TrainingArguments, option, run_script
 from ..training.loader import MakeSaliencySample, Share, make_loader
@@ -258,6 +258,7 @@ def load_image_processor(arguments: SODArguments) -> Any:
     size: dict[str, Any] = {} if side is None else {"size": {"height": side, "width": side}}
     if arguments.model_name_or_path:
         image_processor = load_pretrained(AutoImageProcessor, resolve(arguments.model_name_or_path), **size)
+        check_makes_maps(image_processor, arguments.model_name_or_path)
     else:
         image_processor = PROCESSOR(**(ISNET_INPUT if "isnet" in arguments.config else {}) | size)
     if image_processor.size["height"] != image_processor.size["width"]:

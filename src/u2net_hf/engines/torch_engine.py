@@ -66,7 +66,7 @@ class ModelEngine:
     """
 
     def __init__(self, model: Any, image_processor: Any) -> None:
-        _check_makes_maps(image_processor, type(model).__name__)
+        check_makes_maps(image_processor, type(model).__name__)
         self.model, self.image_processor = model, image_processor
 
     @property
@@ -154,13 +154,14 @@ def load_model(
     from transformers import AutoImageProcessor, AutoModelForImageSegmentation
 
     image_processor = load_pretrained(AutoImageProcessor, source, trust_remote_code=trust_remote_code)
-    _check_makes_maps(image_processor, name_or_path)
+    check_makes_maps(image_processor, name_or_path)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code} | ({} if dtype is None else {"dtype": dtype})
     model = load_whole_model(AutoModelForImageSegmentation, source, **options)
     return model.eval().to(place), image_processor
 
 
-def _check_makes_maps(image_processor: Any, name: str | Path) -> None:
+def check_makes_maps(image_processor: Any, name: str | Path) -> None:
+    """Refuse an image processor of another kind, which came with the model of this name, by a `ValueError`."""
     if not hasattr(image_processor, "post_process_saliency"):
         kind = type(image_processor).__name__
         raise ValueError(f"{name}: its {kind} makes no saliency maps; choose a U²-Net, for example u2netp")
