@@ -5,6 +5,7 @@ import io
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,13 @@ def test_a_bad_record_is_a_row_with_its_error(photos: Path, tmp_path: Path, mode
     assert [name for name, row in rows.items() if row["error"]] == ["2", "3"]
     assert all((row["map"] is None) == bool(row["error"]) for row in rows.values())
     assert "2.png" in rows["2"]["error"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text_is_written_as_one(photos: Path, tmp_path: Path, model: str) -> None:
+    (photos / "1.png").rename(photos / os.fsdecode(b"caf\xe9.png"))
+    assert sum(run(photos, tmp_path / "maps", model, columns=Columns(image=True)), Counts()) == Counts(5, 0)
+    assert r"caf\udce9" in read_rows(tmp_path / "maps")
 
 
 def test_datasets_reads_the_target_and_a_training_its_maps(photos: Path, tmp_path: Path, model: str) -> None:

@@ -1,6 +1,7 @@
 """The zoo on disk: everything drawn into one folder, and how calls over it are made and counted."""
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from PIL import Image
 from tiny_models import tiny_u2net_config, tiny_unet_config
 from zoo_corpora import make_corpora
 from zoo_damage import draw_damage, make_special_files
@@ -23,6 +25,8 @@ from u2net_hf import (
     UNetImageProcessorPil,
 )
 
+UNREADABLE = ("icc-huge-L.png",)
+LARGEST_WEBP = 16383  # pixels of a side
 _Item = TypeVar("_Item")
 BROKE_ONCE = {"cycle", "meta", "icc-huge-RGB", "tensors-none", "tensors-unexpected", "complex", "nan"}
 BROKE_ONCE |= {
@@ -125,6 +129,21 @@ class Zoo:
         folder = self.folder / "desk"
         folder.mkdir(exist_ok=True)
         return folder
+
+    def may_refuse(self, path: Path, call: str) -> bool:
+        """Whether a good picture may be refused: Pillow cannot read it, or the WebP of a call not hold it."""
+        if path.name in UNREADABLE:
+            return True
+        with Image.open(path) as image:
+            return "webp" in call and max(image.size) > LARGEST_WEBP
+
+    def clear_desk(self, done: Run, *results: Path) -> None:
+        """Remove the results of a call, which may leave nothing else."""
+        for path in self.desk.iterdir():
+            if path.name not in (".out", ".err"):
+                if path not in results:
+                    self.blame(done, f"leaves {path.name}")
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def blame(self, done: Run, fault: str) -> None:
         """Write down a fault."""

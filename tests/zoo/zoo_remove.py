@@ -1,11 +1,16 @@
 """`u2net-hf remove` over every picture: alone and in folders, in all its forms."""
 
+import os
 import re
+import shutil
+import signal
+import threading
 from pathlib import Path
 
-from PIL import Image
 from zoo_keeper import Zoo
 from zoo_runs import Run, command, is_picture, names
+
+from u2net_hf.images.files import READ_SUFFIXES
 
 FORMS: tuple[tuple[str, ...], ...] = (
     (),
@@ -17,10 +22,10 @@ FORMS: tuple[tuple[str, ...], ...] = (
     ("--engine", "onnxruntime"),
     ("--engine", "openvino", "--dtype", "int8"),
     ("--compress-level", "9"),
+    ("--crop", "5"),
 )
+WATCHED_SECONDS = 6
 SUFFIXES = ("png", "webp", "jpg")
-MAY_FAIL = ("icc-huge-L.png",)  # Pillow refuses it
-TOO_WIDE = 16383  # for WebP
 WARNINGS = (r"^Warning: .*(first is done|same color|transparent)", r"^$")
 
 
@@ -63,24 +68,34 @@ def _check(zoo: Zoo, done: Run, path: Path, result: Path) -> None:
         if len(done.error_lines) != 1 or not names(done, path):
             zoo.blame(done, f"does not name the file once: {done.err[-300:]!r}")
     _check_good(zoo, done, path)
-    result.unlink(missing_ok=True)
-    _check_nothing_left(zoo, done)
+    zoo.clear_desk(done, result)
 
 
 def _check_good(zoo: Zoo, done: Run, path: Path) -> None:
-    if path not in zoo.good or done.status == 0 or path.name in MAY_FAIL:
-        return
-    with Image.open(path) as image:
-        if not ("webp" in done.title and max(image.size) > TOO_WIDE):
-            zoo.blame(done, f"refuses a good picture: {done.err[-300:]!r}")
+    if path in zoo.good and done.status and not zoo.may_refuse(path, done.title):
+        zoo.blame(done, f"refuses a good picture: {done.err[-300:]!r}")
 
 
-def _check_nothing_left(zoo: Zoo, done: Run) -> None:
-    left = [file for file in zoo.desk.iterdir() if file.name not in (".out", ".err")]
-    if left:
-        zoo.blame(done, f"leaves {left[0].name}")
-        for file in left:
-            file.unlink()
+def remove_watched(zoo: Zoo) -> None:
+    """A folder that is watched, until Ctrl-C: what is in it is done or named, and the command goes on."""
+    folder, output = zoo.folder / "watched", zoo.folder / "watched-results"
+    folder.mkdir()
+    paths = [*zoo.some([*zoo.good, *zoo.damaged], start=5)]
+    for path in paths:
+        shutil.copyfile(path, folder / path.name)
+    watch = command("remove", folder, "-m", zoo.model, "-o", output, "--watch")
+
+    def watch_for_a_while() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+        threading.Timer(WATCHED_SECONDS + len(paths) / 4, os.kill, (os.getpid(), signal.SIGINT)).start()
+        watch()
+
+    done = zoo.call("remove --watch", "a folder", watch_for_a_while, limit=60 + len(paths), noise=WARNINGS)
+    results = {path.stem for path in output.rglob("*") if path.is_file()}
+    for path in paths:
+        is_read = path.suffix.lower() in READ_SUFFIXES and not path.name.startswith(".")
+        if is_read and not names(done, path) and not {path.stem, path.name} & results:
+            zoo.blame(done, f"{path.name!a} is neither done nor named")
 
 
 def remove_folders(zoo: Zoo) -> None:
@@ -92,8 +107,6 @@ def remove_folders(zoo: Zoo) -> None:
 
 
 def _remove_folder(zoo: Zoo, folder: Path, form: tuple[str, ...], suffix: str) -> None:
-    from u2net_hf.images.files import READ_SUFFIXES
-
     output = zoo.folder / "results"
     options = ("-m", zoo.model, "-o", output, "--format", suffix, "--batch-size", 3, *form)
     done = zoo.call(

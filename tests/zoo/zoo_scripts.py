@@ -165,6 +165,32 @@ def corpora_in_evaluation(zoo: Zoo) -> None:
         zoo.call("evaluate_sod", f"maps {kind}", call, free=True)
 
 
+def corpora_in_cell_evaluation(zoo: Zoo) -> None:
+    """Every corpus as one of label images, which few are."""
+    for corpus in zoo.some(zoo.corpora, start=10):
+        output = _emptied(zoo, "scores")
+        call = command("evaluate-cells", "--model", zoo.unet, "--data", corpus, "--output-dir", output)
+        done = zoo.call("evaluate-cells", corpus.name, call, limit=240, free=True)
+        if (done.status == 0) != (output / "results.json").is_file():
+            zoo.blame(done, f"status {done.status}, and it leaves {[*output.glob('*')]}")
+
+
+def corpora_in_predict(zoo: Zoo) -> None:
+    """Every corpus, and folders of pictures, to a data set: each photo is a row, with its error if there was one."""
+    import pyarrow.parquet as pq
+
+    for corpus in zoo.some([*zoo.corpora, zoo.folder / "good", zoo.folder / "damaged", zoo.special], start=12):
+        output = _emptied(zoo, "predicted")
+        call = command("predict", "-m", zoo.model, "--", corpus, output)
+        done = zoo.call("predict", corpus.name, call, limit=240, free=True)
+        told = re.search(rb"(\d+) done, (\d+) failed", done.out)
+        rows = sum(pq.read_table(path).num_rows for path in output.rglob("*.parquet"))
+        if done.status == 1 and corpus.parent == zoo.folder:
+            zoo.blame(done, f"gives up a folder of pictures: {done.err[-300:]!r}")
+        if done.status == 0 and (not told or rows != int(told[1]) + int(told[2])):
+            zoo.blame(done, f"tells of {told and told[0]!r}, and there are {rows} rows")
+
+
 def corpora_in_training(zoo: Zoo) -> None:
     """One step of training on every corpus."""
     for number, corpus in enumerate(zoo.some(zoo.corpora, start=8)):

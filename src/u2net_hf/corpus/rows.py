@@ -171,17 +171,22 @@ def _features(columns: Columns, *pictures: str | None) -> Features:
 
 
 def _row(photo: StoredPhoto, columns: Columns) -> Row:
-    image = {"image": {"bytes": photo.data, "path": Path(photo.path).name if photo.path else None}}
-    return {"name": photo.name, "error": None} | (image if columns.image else {})
+    image = {"image": {"bytes": photo.data, "path": _text(Path(photo.path).name) if photo.path else None}}
+    return {"name": _text(photo.name), "error": None} | (image if columns.image else {})
 
 
 def _failed(photo: StoredPhoto, error: Exception, columns: Columns) -> Row:
     told = " ".join(str(error).split()) or type(error).__name__
-    return _row(photo, columns) | {"error": told}
+    return _row(photo, columns) | {"error": _text(told)}
 
 
 def _stored(data: bytes, photo: StoredPhoto) -> dict[str, Any]:
-    return {"bytes": data, "path": f"{Path(photo.name).name}.png"}
+    return {"bytes": data, "path": f"{_text(Path(photo.name).name)}.png"}
+
+
+def _text(name: str) -> str:
+    r"""A text as a parquet file can hold it: of a file's name what is no UTF-8 becomes "\udcff" or so."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -23,6 +23,7 @@ from ..images.drawing import checkerboard, contact_sheet
 from ..images.files import cut_out, mask_image, open_image, save_image, to_rgb
 from ..utils.files import new_folder
 from ..utils.resources import PACKAGE, find_template
+from ..weights.loading import quiet_transformers
 from ..weights.published import PUBLISHED, SHIPPED
 from .cards import describe_model, fill_template, model_card
 
@@ -183,7 +184,8 @@ def write_model(
     measured = _results_of(source, repo_id, results) if results is not None else None
     model, image_processor = load_model(source, device="cpu")
     # The pipeline saves the model and the image processor too, each with its code.
-    BackgroundRemovalPipeline(model=model, image_processor=image_processor).save_pretrained(folder)
+    with quiet_transformers():
+        BackgroundRemovalPipeline(model=model, image_processor=image_processor).save_pretrained(folder)
     for number, photo in enumerate(examples, 1):
         save_image(_draw_example(photo, model, image_processor), folder / "images" / f"example-{number}.jpg")
     for extra in ("handler.py", "requirements.txt"):  # for Inference Endpoints
