@@ -131,11 +131,12 @@ class Zoo:
         return folder
 
     def may_refuse(self, path: Path, call: str) -> bool:
-        """Whether a good picture may be refused: Pillow cannot read it, or the WebP of a call not hold it."""
+        """Whether a good picture may be refused: Pillow cannot read it, WebP not hold it, or it moves and is cut."""
         if path.name in UNREADABLE:
             return True
         with Image.open(path) as image:
-            return "webp" in call and max(image.size) > LARGEST_WEBP
+            too_large = "webp" in call and max(image.size) > LARGEST_WEBP
+            return too_large or ("crop" in call and getattr(image, "n_frames", 1) > 1)
 
     def clear_desk(self, done: Run, *results: Path) -> None:
         """Remove the results of a call, which may leave nothing else."""

@@ -90,10 +90,11 @@ def remove_watched(zoo: Zoo) -> None:
         threading.Timer(WATCHED_SECONDS + len(paths) / 4, os.kill, (os.getpid(), signal.SIGINT)).start()
         watch()
 
-    done = zoo.call("remove --watch", "a folder", watch_for_a_while, limit=60 + len(paths), noise=WARNINGS)
+    noise = (*WARNINGS, "^Watching; Ctrl-C ends")
+    done = zoo.call("remove --watch", "a folder", watch_for_a_while, limit=60 + len(paths), noise=noise)
     results = {path.stem for path in output.rglob("*") if path.is_file()}
     for path in paths:
-        is_read = path.suffix.lower() in READ_SUFFIXES and not path.name.startswith(".")
+        is_read = path.suffix.lower() in READ_SUFFIXES and not path.name.startswith(".") and path.stat().st_size
         if is_read and not names(done, path) and not {path.stem, path.name} & results:
             zoo.blame(done, f"{path.name!a} is neither done nor named")
 

@@ -26,7 +26,7 @@ def pictures_in_serve(zoo: Zoo) -> None:
                 raise SystemExit(f"Error: {json.loads(answer.data)['detail']!a}")
             (zoo.desk / "answer").write_bytes(answer.data)
 
-        done = zoo.call("serve", f"{path.name} {query}", ask, limit=60)
+        done = zoo.call("serve", f"{path.name} {query}", ask, limit=60, free=True)
         if done.status == 0 and not is_picture(zoo.desk / "answer"):
             zoo.blame(done, "answers with what is no picture")
         if path in zoo.good and done.status and not zoo.may_refuse(path, query):
