@@ -535,7 +535,7 @@ def test_shipped_weights_are_fetched_again_by_force(
 @pytest.mark.parametrize("folder", [path.parent for path in SHIPPED.glob("*/model.safetensors")], ids=lambda p: p.name)
 def test_shipped_folders_are_whole_and_say_whose_they_are(folder: Path) -> None:
     published, notice = PUBLISHED[folder.name], (folder / "NOTICE").read_text()
-    assert sorted(os.listdir(folder)) == ["NOTICE", *MODEL_FILES]
+    assert sorted(os.listdir(folder)) == ["NOTICE", *MODEL_FILES, "results.json"]
     assert f"{sha256((folder / 'model.safetensors').read_bytes())}  model.safetensors" in notice
     assert not published.sources or published.digest in notice
     assert {"Apache-2.0": "Apache License 2.0"}[published.license] in notice
@@ -552,7 +552,7 @@ def test_shipped_files_are_package_data(tmp_path: Path) -> None:
     subprocess.run([*command, "egg_info", "--egg-base", str(tmp_path)], cwd=root, check=True, capture_output=True)
     for name in ("u2netp", "nuclei"):
         built = tmp_path / "lib" / "u2net_hf" / "weights" / name
-        assert sorted(os.listdir(built)) == ["NOTICE", *MODEL_FILES]
+        assert sorted(os.listdir(built)) == ["NOTICE", *MODEL_FILES, "results.json"]
 
 
 # --- Other processes
@@ -678,7 +678,7 @@ def published(request: pytest.FixtureRequest) -> str:
     """A name whose real weights are in the cache now."""
     name = request.param
     if name == "u2net" and not (Path(constants.HF_HOME) / "u2net_hf" / "u2net.onnx").is_file():
-        pytest.skip('needs checkpoints.pull_onnx("u2net") once: 165 MB')
+        pytest.skip('needs u2net_hf.weights.published.pull_onnx("u2net") once: 165 MB')
     try:
         pull_onnx(name)
         pull(name)  # of u2netp what is shipped
