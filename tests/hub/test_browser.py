@@ -1,5 +1,6 @@
 """The page in headless Chromium, with a small network: its pixels, what it asks of the net, and without any net."""
 
+import base64
 import functools
 import http.server
 import shutil
@@ -153,6 +154,23 @@ def test_a_bad_file_is_told_of_and_the_next_is_done(page: Any, photo: Path, tmp_
     page.locator("body[data-state=failed]").wait_for()
     assert "cannot be read" in page.locator("#status").inner_text()
     cut_out(page, photo)
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_photo_that_is_dropped_or_pasted(page: Any, photo: Path, tmp_path: Path, way: str) -> None:
+    give = """([way, base64]) => {
+        const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+        const carried = new DataTransfer();
+        carried.items.add(new File([bytes], "photo.png", { type: "image/png" }));
+        document.dispatchEvent(
+            way === "drop" ? new DragEvent("drop", { dataTransfer: carried, cancelable: true })
+                           : new ClipboardEvent("paste", { clipboardData: carried }));
+    }"""
+    page.evaluate(give, [way, base64.b64encode(photo.read_bytes()).decode()])
+    page.locator("body[data-state=shown]").wait_for()
+    given = download(page, tmp_path / "given.png")
+    cut_out(page, photo)
+    np.testing.assert_array_equal(given, download(page, tmp_path / "chosen.png"))
 
 
 def test_the_camera_and_a_narrow_screen(page: Any) -> None:
