@@ -49,7 +49,14 @@ class Side(NamedTuple):
 
 
 def run(output: Path, work_dir: Path, rounds: int) -> None:
-    """Measure each page in turns, in a browser of its own each time."""
+    """Measure each page in turns, in a browser of its own each time.
+
+    Raises:
+        RuntimeError: If Chromium is missing.
+    """
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        raise RuntimeError("the program chromium is missing")
     sides = [Side("u2net-hf push browser, U²-Net† in int8", _our_page(work_dir / "page"), "", "#download")]
     rival = _rival_page(work_dir / "imgly")
     sides += [
@@ -60,7 +67,7 @@ def run(output: Path, work_dir: Path, rounds: int) -> None:
         measured: dict[str, list[list[float]]] = {side.name: [] for side in sides}
         for _ in range(rounds):
             for side in sides:
-                measured[side.name].append(_measure(side, photo))
+                measured[side.name].append(_measure(side, photo, chromium))
                 print(side.name, megapixels, *measured[side.name][-1], file=sys.stderr)
         for name, values in measured.items():
             first, again, loaded, memory = (statistics.median(column) for column in zip(*values, strict=True))
@@ -117,13 +124,10 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def _measure(side: Side, photo: Path) -> list[float]:
+def _measure(side: Side, photo: Path, chromium: str) -> list[float]:
     """Seconds to the first and to the next PNG, and megabytes loaded and held."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        raise RuntimeError("the program chromium is missing")
     with _served(side.folder) as server, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()

@@ -25,7 +25,7 @@ from u2net_hf.corpus.rows import Columns
 from u2net_hf.corpus.target import Counts, TargetError
 from u2net_hf.data.corpora import load_corpus
 from u2net_hf.data.photos import load_photos
-from u2net_hf.engines import load_engine
+from u2net_hf.engines import load_engine, torch_engine
 from u2net_hf.models.u2net.pixels_u2net import resize_map
 from u2net_hf.models.u2net.render_u2net import RenderOptions
 from u2net_hf.removal.removal import remove_background
@@ -164,15 +164,22 @@ def test_stopped_anywhere_there_are_whole_files_only(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda photos, options: options.update(dtype="bfloat16"), "dtype float32, not bfloat16"),
         (lambda photos, options: options.update(engine="onnxruntime"), "engine torch, not onnxruntime"),
         (lambda photos, options: options.update(columns=Columns(bits=16)), "bits 8, not 16"),
         (lambda photos, options: (photos / "x.png").write_bytes(b"more"), "pieces"),
     ],
-    ids=["engine", "bits", "source"],
+    ids=["dtype", "engine", "bits", "source"],
 )
 def test_another_variant_is_refused(
-    photos: Path, tmp_path: Path, model: str, change: Callable[[Path, dict], None], message: str
+    photos: Path,
+    tmp_path: Path,
+    model: str,
+    change: Callable[[Path, dict], None],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch_engine, "cpu_computes_in", lambda dtype: True)  # also where it is emulated
     options: dict[str, Any] = {"dtype": "float32"}
     run(photos, tmp_path / "maps", model, **options)
     before = read_rows(tmp_path / "maps")

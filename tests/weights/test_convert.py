@@ -680,8 +680,8 @@ def test_restored_batch_norm_computes_the_same_in_evaluation(
     torch.testing.assert_close(maps(restore_batch_norm(folded, [images]), images), exact, rtol=1e-9, atol=1e-9)
     # How far float32 is from float64 depends on the processor.
     rounding = max((expected - exact).abs().max(), (before - exact).abs().max())
-    assert rounding < 1e-4 * exact.abs().max()
-    assert (found - exact).abs().max() < 4 * rounding
+    assert rounding < 1e-5 * exact.abs().max()
+    assert (found - exact).abs().max() < 2 * rounding
 
 
 def test_restored_batch_norm_computes_nearly_the_same_in_training(

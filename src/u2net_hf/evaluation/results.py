@@ -39,6 +39,7 @@ MEASURES = {
     "relative_count_error": "count error, of the true number ↓",
 }
 CURVES = ("precision", "recall", "f")
+SALIENCY = "Salient object detection"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Results:
     versions: Mapping[str, str]
     processes: int
     seconds: float
-    task: str = "Salient object detection"
+    task: str = SALIENCY
 
 
 def corpus_name(spec: str) -> str:
@@ -110,13 +111,18 @@ def make_score(name: str, split: str | None, metrics: SODMetrics, averaging: str
 
 
 def make_results(
-    model: str, num_parameters: int | None, data: Sequence[Score], processes: int, seconds: float, **task: str
+    model: str,
+    num_parameters: int | None,
+    data: Sequence[Score],
+    processes: int,
+    seconds: float,
+    task: str = SALIENCY,
 ) -> Results:
     """Make the content of results.json, with today's date and the versions of this environment."""
     packages = ("u2net_hf", "torch", "transformers", "numpy", "pillow", "scipy", "scikit-image")
     versions = {package: version(package) for package in packages} | {"python": platform.python_version()}
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    return Results(model, num_parameters, data, date, versions, processes, round(seconds, 1), **task)
+    return Results(model, num_parameters, data, date, versions, processes, round(seconds, 1), task)
 
 
 def write_results(results: Results, path: Path) -> None:
