@@ -1,9 +1,8 @@
-"""Tests of `u2net_hf.weights.convert` on tiny networks; the published weights are in `test_published.py`."""
+"""Tests of `u2net_hf.weights.convert` on tiny networks; the published weights are in `test_published_weights.py`."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import random
 import re
@@ -18,6 +17,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from random_networks import TINY, maps, random_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -25,27 +25,7 @@ from torch import nn
 from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
 from u2net_hf.models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
-from u2net_hf.weights.convert import convert_checkpoint, infer_config, read_checkpoint, restore_batch_norm
-
-# Every kind of block, and nowhere two neighbors of one shape.
-TINY: dict[str, Any] = {
-    "encoder_stages": [["RSU-4", 3, 5], ["RSU-3", 4, 6], ["RSU-4F", 2, 7], ["RSU-3F", 5, 4]],
-    "decoder_stages": [["RSU-4F", 3, 6], ["RSU-2", 4, 5], ["RSU-5", 2, 3]],
-}
-
-
-def random_model(**options: Any) -> U2NetForImageSegmentation:
-    """A network whose BatchNorms do something, as trained ones do."""
-    model = U2NetForImageSegmentation(U2NetConfig(**{**TINY, **options}))
-    generator = torch.Generator().manual_seed(1)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for name, tensor in module.state_dict().items():
-                if name in ("weight", "running_var"):
-                    tensor.uniform_(0.5, 2, generator=generator)
-                elif name in ("bias", "running_mean"):
-                    tensor.normal_(generator=generator)
-    return model.eval()
+from u2net_hf.weights.convert import convert_checkpoint, infer_config, read_checkpoint
 
 
 def export(model: U2NetForImageSegmentation, path: Path) -> Path:
@@ -63,12 +43,6 @@ def export(model: U2NetForImageSegmentation, path: Path) -> Path:
     image = torch.rand(1, model.config.num_channels, 64, 64)
     torch.onnx.export(Maps().eval(), (image,), str(path), dynamo=False, opset_version=17)
     return path
-
-
-def maps(model: U2NetForImageSegmentation, image: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        outputs = model(image, output_side_logits=True)
-    return torch.stack([outputs.logits, *outputs.side_logits])
 
 
 def load(path: Path) -> U2NetForImageSegmentation:
@@ -628,113 +602,6 @@ def test_a_full_disk_is_the_disks_fault(
     with pytest.raises(OSError, match=r"cannot be written to: I/O error: No space left"):
         convert_checkpoint(tmp_path / "tiny.pth", tmp_path / "tiny")
     assert sorted(os.listdir(tmp_path)) == ["tiny.pth"]
-
-
-# --- Live BatchNorms again
-
-
-def fold_by_hand(model: U2NetForImageSegmentation) -> U2NetForImageSegmentation:
-    """The same function without BatchNorms: y = (w x + b - mean) / sqrt(var + eps) * weight + bias."""
-    folded = U2NetForImageSegmentation(U2NetConfig(**TINY, use_batch_norm=False))
-    state_dict = {name: tensor.clone() for name, tensor in model.state_dict().items() if ".bn_s1." not in name}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            convolution, gain = name.replace("bn_s1", "conv_s1"), module.weight / (module.running_var + 1e-5).sqrt()
-            state_dict[f"{convolution}.weight"] *= gain[:, None, None, None]
-            bias = state_dict[f"{convolution}.bias"] - module.running_mean
-            state_dict[f"{convolution}.bias"] = bias * gain + module.bias
-    folded.load_state_dict(state_dict)
-    return folded.eval()
-
-
-@pytest.fixture
-def images() -> torch.Tensor:
-    return torch.randn(6, 3, 64, 48)
-
-
-@pytest.fixture
-def trained(images: torch.Tensor) -> U2NetForImageSegmentation:
-    """A network with real BatchNorms, whose running statistics are those of the images."""
-    model = random_model()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    model.train()(images)
-    return model.eval()
-
-
-def test_restored_batch_norm_computes_the_same_in_evaluation(
-    trained: U2NetForImageSegmentation, images: torch.Tensor
-) -> None:
-    folded = fold_by_hand(trained)
-    restored = restore_batch_norm(folded, [images[:3] * 0.5])  # whatever it is measured on
-    assert restored.config.use_batch_norm
-    assert not restored.training
-    assert not folded.config.use_batch_norm
-    found, expected, before = maps(restored, images), maps(folded, images), maps(trained, images)
-
-    folded, images = folded.double(), images.double()
-    exact = maps(folded, images)
-    torch.testing.assert_close(maps(restore_batch_norm(folded, [images]), images), exact, rtol=1e-9, atol=1e-9)
-    # How far float32 is from float64 depends on the processor.
-    rounding = max((expected - exact).abs().max(), (before - exact).abs().max())
-    assert rounding < 1e-5 * exact.abs().max()
-    assert (found - exact).abs().max() < 2 * rounding
-
-
-def test_restored_batch_norm_computes_nearly_the_same_in_training(
-    trained: U2NetForImageSegmentation, images: torch.Tensor
-) -> None:
-    restored = restore_batch_norm(fold_by_hand(trained), [images])
-    expected = maps(trained.train(), images)
-    error = (maps(restored.train(), images) - expected).abs().mean() / expected.abs().mean()
-    # The running variance that `trained` was folded with is the unbiased one, that of the batch the biased one.
-    assert error < 0.02
-
-    fresh = U2NetForImageSegmentation(U2NetConfig(**TINY)).train()
-    fresh.load_state_dict(fold_by_hand(trained).state_dict(), strict=False)
-    worse = (maps(fresh, images) - expected).abs().mean() / expected.abs().mean()
-    assert worse > 10 * error
-
-
-def test_statistics_are_those_of_all_batches_together(
-    trained: U2NetForImageSegmentation, images: torch.Tensor
-) -> None:
-    folded = fold_by_hand(trained).train()
-    batches: list[Any] = [images[:1], {"pixel_values": images[1:4]}, images[4:]]
-    restored = restore_batch_norm(folded, iter(batches)).state_dict()
-    assert folded.training
-    assert not any(module._forward_hooks for module in folded.modules())
-
-    outputs: list[torch.Tensor] = []
-    convolution = folded.get_submodule("stage2.rebnconv3.conv_s1")
-    convolution.register_forward_hook(lambda _, __, output: outputs.append(output.clone()))
-    maps(folded, images)
-    pixels = outputs[0].double().transpose(0, 1).flatten(1)
-    norm = "stage2.rebnconv3.bn_s1"
-    torch.testing.assert_close(restored[f"{norm}.running_mean"].double(), pixels.mean(1), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(
-        restored[f"{norm}.running_var"].double(), pixels.var(1, correction=0), rtol=1e-5, atol=0
-    )
-    assert torch.equal(restored[f"{norm}.bias"], restored[f"{norm}.running_mean"])
-
-
-def test_restored_batch_norm_survives_saving(
-    trained: U2NetForImageSegmentation, images: torch.Tensor, tmp_path: Path
-) -> None:
-    restored = restore_batch_norm(fold_by_hand(trained), [images])
-    restored.save_pretrained(tmp_path)
-    loaded = U2NetForImageSegmentation.from_pretrained(tmp_path)
-    assert torch.equal(maps(loaded, images), maps(restored, images))
-
-
-def test_restore_batch_norm_refuses(trained: U2NetForImageSegmentation, images: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="live BatchNorms"):
-        restore_batch_norm(trained, [images])
-    with pytest.raises(ValueError, match="`batches` is empty"):
-        restore_batch_norm(fold_by_hand(trained), [])
 
 
 def test_official_names_go_back_without_conversion(model: U2NetForImageSegmentation, tmp_path: Path) -> None:
