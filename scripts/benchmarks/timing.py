@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 Work = Callable[[], object]
 
+PAUSE = 0.2  # seconds between two turns
+
 
 class Usage(NamedTuple):
     """What a run took: seconds by the clock and of all cores, and the most memory so far in MB.
@@ -61,7 +63,8 @@ class SideProcess:
         self._answer()
 
     def run(self) -> Usage:
-        """Run the work once."""
+        """Run the work once, when the threads of the side before have gone to sleep: they wait awake for a while."""
+        time.sleep(PAUSE)
         self.connection.send("run")
         return self._answer()
 
