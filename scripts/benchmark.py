@@ -17,6 +17,9 @@ of this processor's class, and in no other: what was measured on other classes s
 two cores. Let nothing else run on the machine.
 
 With ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 PyTorch does as on a processor with AVX2; that is a class too.
+So do ONNX Runtime and OpenVINO, in rembg too, if PYTHONPATH names a folder made by
+
+    python scripts/benchmark.py cap-engines outputs/capped
 """
 
 from __future__ import annotations
@@ -38,8 +41,9 @@ from benchmarks import model as model_benchmark
 from benchmarks import serving as serving_benchmark
 from benchmarks import startup as startup_benchmark
 from benchmarks import training as training_benchmark
+from benchmarks.capped_engines import cap_engines as write_capped_engines
 from benchmarks.rembg_rival import install_rembg
-from benchmarks.report import describe_machine, processor_class
+from benchmarks.report import describe_machine, is_cap_partial, processor_class
 from u2net_hf.utils.console import EITHER_SPELLING, reported_errors
 
 app = typer.Typer(
@@ -109,6 +113,7 @@ def end_to_end(
     output: Output = PAGE,
 ) -> None:
     """A folder of photos, and one of 12 megapixels, to PNG, beside rembg."""
+    _check_cap()
     engines = end_to_end_benchmark.usable_engines()
     rembg = install_rembg(work_dir / "rembg", end_to_end_benchmark.NETWORK)
     end_to_end_benchmark.run(output, work_dir, rembg, rounds, count, engines)
@@ -117,12 +122,14 @@ def end_to_end(
 @app.command()
 def cells(rounds: Rounds = 5, threads: Threads = CORES, output: Output = PAGE) -> None:
     """A microscope image of a megapixel to objects, beside scikit-image."""
+    _check_cap()
     cells_benchmark.run(output, rounds, threads)
 
 
 @app.command()
 def startup(rounds: Rounds = 7, work_dir: WorkDir = WORK_DIR, output: Output = PAGE) -> None:
     """The command from cold, beside rembg."""
+    _check_cap()
     engines = end_to_end_benchmark.usable_engines()
     rembg = install_rembg(work_dir / "rembg", end_to_end_benchmark.NETWORK)
     startup_benchmark.run(output, work_dir, rembg, rounds, engines)
@@ -179,6 +186,13 @@ def metrics(
     metrics_benchmark.run(output, rounds, pairs)
 
 
+@app.command()
+def cap_engines(folder: Annotated[Path, typer.Argument(help="To be made, for PYTHONPATH.")]) -> None:
+    """Write copies of ONNX Runtime and OpenVINO that find no AVX-512."""
+    write_capped_engines(folder)
+    print(f"PYTHONPATH={folder} ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python scripts/benchmark.py model")
+
+
 @app.command(name="all")
 def every(
     data: Annotated[Path, typer.Option(help="Folder with images and masks.")],
@@ -194,6 +208,11 @@ def every(
     startup(output=output)
     training(data=data, output=output)
     metrics(data / "masks", maps, output=output)
+
+
+def _check_cap() -> None:
+    if is_cap_partial():
+        raise typer.BadParameter("PyTorch is held back and the other engines are not: see cap-engines in --help")
 
 
 def _check(networks: list[str]) -> None:

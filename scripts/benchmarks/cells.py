@@ -12,7 +12,7 @@ from PIL import Image
 from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.utils.process import keep_freed_memory
 
-from .report import EMULATED, save
+from .report import EMULATED, note_cap, save
 from .timing import Side, Work, compare
 
 SIDE = 1024
@@ -31,7 +31,7 @@ What Otsu and a watershed find is worth less: see cells.md."""
 def run(output: Path, rounds: int, threads: int) -> None:
     """Measure and write the section "cells"."""
     sides = [Side("scikit-image, Otsu + watershed on the distance map", build_otsu, (threads,))]
-    notes = [NOTE, EMULATED] if cpu_computes_in("bfloat16") is False else [NOTE]
+    notes = [NOTE, *note_cap()] + ([EMULATED] if cpu_computes_in("bfloat16") is False else [])
     for engine, dtype in ENGINES:
         if dtype == "float32" or cpu_computes_in(dtype) is not False:
             sides.append(Side(f"nuclei, {engine}, {dtype}", build_ours, (threads, engine, dtype)))

@@ -13,7 +13,7 @@ from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.utils.process import keep_freed_memory
 from u2net_hf.weights.published import pull, pull_onnx
 
-from .report import CAPPED, EMULATED, cap, save
+from .report import EMULATED, is_cap_partial, note_cap, save
 from .timing import Side, Work, compare
 
 NETWORK, SIDE = "isnet", 1024
@@ -23,17 +23,17 @@ file as npm has it holds its weights in half precision; here they are widened to
 
 
 def run(output: Path, rounds: int, threads: int) -> None:
-    """Measure and write the section "detail"; under a cap without ONNX Runtime, which does not heed it."""
+    """Measure and write the section "detail"; without ONNX Runtime where a cap does not reach it."""
     pull(NETWORK)  # before any clock runs
     torch_sides = [Side("PyTorch, plain, float32", build_plain, (threads,))]
     torch_sides.append(Side("PyTorch, fused, float32", build_fused, (threads, "float32")))
-    notes = [NOTE.format(threads=threads)]
+    notes = [NOTE.format(threads=threads), *note_cap()]
     if cpu_computes_in("bfloat16") is False:
         notes.append(EMULATED)
     else:
         torch_sides.append(Side("PyTorch, fused, bfloat16", build_fused, (threads, "bfloat16")))
-    if cap():
-        save(output, "detail", TITLE, [compare(f"{TITLE}, 1 image", torch_sides, rounds)], [*notes, CAPPED])
+    if is_cap_partial():
+        save(output, "detail", TITLE, [compare(f"{TITLE}, 1 image", torch_sides, rounds)], notes)
         return
     with tempfile.TemporaryDirectory() as folder:
         file = in_single_precision(pull_onnx(NETWORK), Path(folder) / "isnet.onnx")

@@ -13,7 +13,7 @@ from u2net_hf.engines import load_engine
 from .commands import build_command, build_server
 from .photos import make_photos
 from .rembg_rival import Rembg
-from .report import save
+from .report import note_cap, save
 from .timing import Side, compare
 
 NETWORK = "u2netp"
@@ -76,4 +76,4 @@ def run(output: Path, work_dir: Path, rembg: Rembg, rounds: int, count: int, eng
         sides.append(Side(f"u2net-hf, {engine}, {dtype}", build_server, served))
     rows.append(compare("one photo of 12 megapixels, model loaded, JPEG to PNG", sides, 3 * rounds))
     note = "Photos: scikit-image's, enlarged, with noise. Weights: U²-Net†. Peak memory: of the largest process."
-    save(output, "end-to-end", "Photo files to cut-outs", rows, [note])
+    save(output, "end-to-end", "Photo files to cut-outs", rows, [note, *note_cap()])

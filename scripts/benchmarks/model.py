@@ -15,7 +15,7 @@ from u2net_hf.engines.fused_u2net import FusedU2Net
 from u2net_hf.utils.process import keep_freed_memory
 from u2net_hf.weights.published import pull, pull_onnx
 
-from .report import CAPPED, EMULATED, cap, save
+from .report import EMULATED, is_cap_partial, note_cap, save
 from .timing import Side, Work, compare
 
 SIZE = 320
@@ -30,12 +30,12 @@ RIVAL = "ONNX Runtime, the published file as rembg runs it: all 7 maps, one imag
 def run(output: Path, rounds: int, threads: int, networks: list[str], batches: list[int], engines: bool) -> None:
     """Measure and write the section "model"."""
     rows, notes = [], [NOTE.format(size=SIZE, threads=threads)]
-    notes += [CAPPED] if cap() else []
+    notes += note_cap()
     notes += [EMULATED] if cpu_computes_in("bfloat16") is False else []
     for network in networks:
         for batch in batches:
             sides = _sides(network, batch, threads)
-            if engines and batch == 1 and not cap():
+            if engines and batch == 1 and not is_cap_partial():
                 more, missing = _engine_sides(network, threads)
                 sides, notes = sides + more, notes + missing
             work = f"{NAMES[network]}, {SIZE}x{SIZE}, " + ("1 image" if batch == 1 else f"batch {batch}")
@@ -47,7 +47,7 @@ def _sides(network: str, batch: int, threads: int) -> list[Side]:
     pull(network)  # before any clock runs
     arguments = (network, batch, threads)
     sides = []
-    if not cap():
+    if not is_cap_partial():
         pull_onnx(network)
         sides.append(Side(RIVAL, build_onnxruntime, arguments))
         if batch == 1:

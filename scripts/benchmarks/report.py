@@ -14,6 +14,8 @@ from typing import Any
 
 from u2net_hf.utils.files import write_atomically
 
+from .capped_engines import engines_are_capped
+
 PACKAGES = ("u2net-hf", "torch", "transformers", "pillow", "onnxruntime", "openvino", "scikit-image", "pysodmetrics")
 INTRODUCTION = """# Benchmarks
 
@@ -23,9 +25,8 @@ from the fastest to the slowest; a ratio is the first line's median over this li
 median of the time of all cores together. Processors of other classes give other ratios: each class
 has a part of its own.
 """
-CAPPED = (
-    "PyTorch was held to fewer instructions than the processor has; the other engines do not heed that: not measured."
-)
+CAPPED = "PyTorch was held to fewer instructions than the processor has; the other engines were not, and not measured."
+CAPPED_TOO = "All engines were held to fewer instructions than the processor has, the others by `cap-engines`."
 EMULATED = "bfloat16: not measured, for this processor only emulates it."
 CPUINFO = Path("/proc/cpuinfo")
 FEATURES = (
@@ -134,10 +135,22 @@ def cap() -> str | None:
     return " ".join(f"{name}={os.environ[name]}" for name in CAPS if name in os.environ) or None
 
 
+def is_cap_partial() -> bool:
+    """Whether PyTorch is held back and the other engines are not, so that the two cannot be compared."""
+    return cap() is not None and not engines_are_capped()
+
+
+def note_cap() -> list[str]:
+    """What is to say of the cap, if there is one."""
+    if cap() is None:
+        return []
+    return [CAPPED_TOO if engines_are_capped() else CAPPED]
+
+
 def processor_class() -> str:
     """The class of this processor, by what changes the speed of a network most: the widest instructions it has.
 
-    A cap makes a class of its own: what is not PyTorch does not heed it, and the rest of the processor stays as it is.
+    A cap makes a class of its own: the rest of the processor stays as it is.
     """
     if cap():
         return f"{os.environ.get('ONEDNN_MAX_CPU_ISA', 'another')}, by capping"

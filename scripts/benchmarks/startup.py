@@ -9,8 +9,10 @@ from .commands import build_command
 from .end_to_end import NETWORK
 from .photos import make_photos
 from .rembg_rival import Rembg
-from .report import save
+from .report import note_cap, save
 from .timing import Side, compare
+
+NOTE = "Files are in the system's cache; nothing is fetched."
 
 
 def run(output: Path, work_dir: Path, rembg: Rembg, rounds: int, engines: list[tuple[str, str]]) -> None:
@@ -30,4 +32,4 @@ def run(output: Path, work_dir: Path, rembg: Rembg, rounds: int, engines: list[t
         Side("u2net-hf --help", build_command, ([command, "--help"], {})),
     ]
     rows.append(compare("--help", helps, rounds))
-    save(output, "startup", "Starting up", rows, ["Files are in the system's cache; nothing is fetched."])
+    save(output, "startup", "Starting up", rows, [NOTE, *note_cap()])

@@ -1,7 +1,9 @@
 """The benchmark script: what is measured, how it is written, and every verb that needs no weights."""
 
 import json
+import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -70,6 +72,63 @@ def test_a_cap_is_a_class_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert report.processor_class() == "AVX2, by capping"
     assert "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2" in report.describe_machine()
+
+
+def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, plugin: bytes) -> None:
+    """Engines that consist of their question for AVX-512."""
+    libraries = {
+        "onnxruntime/capi/onnxruntime_pybind11_state.so": b"<\x48\xf7\xd0\xa8\xe0\x0f\x84abcd>",
+        "openvino/libs/libopenvino_intel_cpu_plugin.so": plugin,
+        "openvino/libs/libopenvino.so.1": b"<\x81\xe2\xe0\0\0\0\x0f\x85efgh>",
+    }
+    for name, content in libraries.items():
+        library = folder / name
+        library.parent.mkdir(parents=True, exist_ok=True)
+        library.write_bytes(content)
+        (folder / name.partition("/")[0] / "__init__.py").touch()
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_copies_of_the_engines_find_no_avx512(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import report
+    from benchmarks.capped_engines import cap_engines
+
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    installed(tmp_path / "installed", monkeypatch, b"<\x81\xe2\xe0\0\0\0\x0f\x85ijkl><\xa8\xe0\x0f\x84>")
+    assert report.is_cap_partial()
+    cap_engines(tmp_path / "capped")
+    runtime, plugin = (
+        (tmp_path / "capped" / path).read_bytes()
+        for path in ("onnxruntime/capi/onnxruntime_pybind11_state.so", "openvino/libs/libopenvino_intel_cpu_plugin.so")
+    )
+    assert runtime == b"<\x48\xf7\xd0\xa8\xe0\x66\x0f\x1f\x44\0\0>"  # a jump has become nothing, of its length
+    assert plugin == b"<\x81\xe2\xe0\0\0\0\x90\xe9ijkl><\xa8\xe0\x0f\x84>"  # one of two answers the only one
+    monkeypatch.syspath_prepend(tmp_path / "capped")
+    assert not report.is_cap_partial()
+
+
+def test_an_engine_that_asks_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.capped_engines import cap_engines
+
+    installed(tmp_path / "installed", monkeypatch, b"nothing")
+    with pytest.raises(RuntimeError, match=r"libopenvino_intel_cpu_plugin\.so asks for AVX-512 in a form"):
+        cap_engines(tmp_path / "capped")
+
+
+def test_openvino_without_avx512_has_no_bfloat16(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
+    from benchmarks.capped_engines import cap_engines
+
+    try:
+        cap_engines(tmp_path / "capped")
+    except RuntimeError as error:
+        pytest.skip(str(error))  # another release than that of constraints.txt
+    code = "import openvino; print(openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "capped")}
+    capabilities = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "FP32" in capabilities.stdout, capabilities.stderr
+    assert "BF16" not in capabilities.stdout
 
 
 def test_time_and_memory_are_those_of_the_side() -> None:

@@ -13,8 +13,8 @@ INSTRUCTIONS = {"bfloat16": "avx512_bf16|amx_bf16|bf16", "float16": "avx512_fp16
 def cpu_computes_in(dtype: str) -> bool | None:
     """Whether the CPU has instructions for "bfloat16" or "float16"; `None` where the system does not tell (not Linux).
 
-    Without them such numbers are emulated, and a network takes up to 30 times as long as in float32. A cap on what
-    oneDNN may use of the processor (`ONEDNN_MAX_CPU_ISA`) counts.
+    Without them such numbers are emulated, far slower than float32. A cap on what oneDNN may use of the processor
+    (`ONEDNN_MAX_CPU_ISA`) counts.
     """
     if re.fullmatch(
         r"SSE41|AVX|AVX2|AVX2_VNNI|AVX512_CORE|AVX512_CORE_VNNI", os.environ.get("ONEDNN_MAX_CPU_ISA", "")

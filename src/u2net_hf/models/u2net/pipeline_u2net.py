@@ -33,7 +33,7 @@ class BackgroundRemovalPipeline(Pipeline):
             Keep pixels of at least this saliency (0 to 1) fully, and no others.
         matting (`bool`, *optional*, defaults to `False`):
             Whether to refine hair and soft edges on the photo and to take the old background out of their colors;
-            a second or more per photo. Needs pymatting.
+            slower than the network on large photos. Needs pymatting.
         crop (`float`, *optional*):
             Cut the result to the object, with so much around it, as a share of the object's longer side (0 or more).
         do_min_max (`bool`, *optional*, defaults to `False`):
