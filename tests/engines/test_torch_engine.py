@@ -2,17 +2,21 @@
 
 import json
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from prediction_helpers import Pair, noise
 from tiny_models import tiny_u2net_config, tiny_unet_config
 from transformers import PreTrainedModel, SegformerConfig, SegformerImageProcessorPil
 
 from u2net_hf import UNetForSemanticSegmentation, UNetImageProcessorPil
 from u2net_hf.engines import load_engine, torch_engine
+from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.engines.predict import saliency_maps
 from u2net_hf.engines.torch_engine import ModelEngine, TorchEngine, choose_dtype, load_model, usable_device
 from u2net_hf.engines.unet_engine import UNetEngine
@@ -155,3 +159,72 @@ def test_a_type_that_the_processor_only_emulates(dtype: str, folder: Path, monke
     assert choose_dtype(dtype, torch.device("meta")) == getattr(torch, dtype)
     monkeypatch.setattr(torch_engine, "cpu_computes_in", lambda asked: None)  # a system that does not tell
     assert load_engine(folder, dtype=dtype, device="cpu").variant["dtype"] == dtype
+
+
+@pytest.fixture
+def four_threads() -> Iterator[None]:
+    """As on four cores; the tests have one thread each."""
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("four_threads")
+class TestSeveralBatchesAtATime:
+    def test_maps_and_order_are_those_of_one_at_a_time(self, folder: Path) -> None:
+        engine = load_engine(folder, device="cpu")
+        photos = [[noise(40, seed)] for seed in range(20, 30)]
+
+        def predict(batch: list[Image.Image]) -> list[np.ndarray]:
+            return engine(batch, None, False)
+
+        np.testing.assert_array_equal([*engine.map(predict, photos)], [*map(predict, photos)])
+        assert torch.get_num_threads() == 4
+
+    def test_they_share_the_cores(self, folder: Path) -> None:
+        meeting = threading.Barrier(4, timeout=60)
+
+        def meet(batch: int) -> int:
+            meeting.wait()
+            return torch.get_num_threads()
+
+        assert [*load_engine(folder, device="cpu").map(meet, range(8))] == [1] * 8
+
+    def test_one_batch_has_all_cores(self, folder: Path) -> None:
+        engine = load_engine(folder, device="cpu")
+        assert [*engine.map(lambda batch: torch.get_num_threads(), range(1))] == [4]
+
+    def test_large_inputs_are_done_one_at_a_time(self, tmp_path: Path, tiny: Pair) -> None:
+        tiny[0].save_pretrained(tmp_path)
+        U2NetImageProcessorPil(size={"height": 1024, "width": 1024}).save_pretrained(tmp_path)
+        engine = load_engine(tmp_path, device="cpu")
+        assert [*engine.map(lambda batch: torch.get_num_threads(), range(3))] == [4] * 3
+
+    def test_few_batches_wait_in_memory(self, folder: Path) -> None:
+        drawn: list[int] = []
+        batches = (drawn.append(number) or number for number in range(100))
+        results = load_engine(folder, device="cpu").map(abs, batches)
+        assert next(results) == 0
+        assert len(drawn) <= 6
+        results.close()  # type: ignore[attr-defined]
+        assert torch.get_num_threads() == 4
+
+    def test_an_error_ends_them(self, folder: Path) -> None:
+        with pytest.raises(ZeroDivisionError):
+            [*load_engine(folder, device="cpu").map(lambda batch: 1 // (batch - 3), range(9))]
+        assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_map_depends_on_the_number_of_threads_by_rounding_only(dtype: str) -> None:
+    """A photo of a folder has the map that it has alone, though it gets fewer threads."""
+    if dtype == "bfloat16" and not cpu_computes_in(dtype):
+        pytest.skip("this processor computes in no bfloat16")
+    engine = load_engine("u2netp", device="cpu", dtype=dtype)
+    assert isinstance(engine, TorchEngine)
+    pixel_values = np.random.default_rng(0).standard_normal((1, 3, 320, 320), np.float32)
+    by_four = engine.probabilities(pixel_values)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        np.testing.assert_allclose(engine.probabilities(pixel_values), by_four, rtol=0, atol=1e-8)

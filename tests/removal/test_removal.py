@@ -27,6 +27,7 @@ class BrightnessEngine:
     """Each map is flat, at the brightness of the image's first pixel."""
 
     variant: dict[str, Any] = {}
+    map = staticmethod(map)
 
     def __init__(
         self, before: Callable[[list[int]], None] | None = None, input_size: tuple[int, int] | None = None

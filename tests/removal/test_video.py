@@ -29,6 +29,7 @@ class LeftHalfEngine:
     """Each map is the left half; `before` is told of the number of each frame."""
 
     variant: dict[str, Any] = {}
+    map = staticmethod(map)
     input_size = None
 
     def __init__(self, before: Callable[[int], None] = lambda number: None) -> None:
@@ -133,7 +134,7 @@ def test_frames_are_read_only_as_they_are_needed(tmp_path: Path, monkeypatch: py
         most = max(most, read - number)
 
     monkeypatch.setattr(VideoReader, "_picture", counted)
-    monkeypatch.setattr("u2net_hf.removal.overlap.usable_cores", lambda: 2)
+    monkeypatch.setattr("u2net_hf.utils.threads.usable_cores", lambda: 2)
     assert remove_from_video(clip, tmp_path / "out.mov", LeftHalfEngine(compare)) == 60
     assert most <= 6
 

@@ -137,13 +137,13 @@ class SideMap(nn.Module):
     def __init__(self, weight: torch.Tensor):
         super().__init__()
         self.taps: torch.Tensor
-        taps = weight.flip(2, 3).permute(0, 2, 3, 1).reshape(-1, weight.shape[1], 1, 1)
-        self.register_buffer("taps", taps.contiguous(memory_format=CHANNELS_LAST))
+        self.register_buffer("taps", weight.flip(2, 3).permute(0, 2, 3, 1).reshape(-1, weight.shape[1]).contiguous())
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """One map per tap and output channel, shifted and added."""
-        taps = F.conv2d(hidden.to(self.taps.dtype), self.taps).to(_map_dtype(hidden.dtype))
-        return F.fold(taps.flatten(2), hidden.shape[-2:], kernel_size=3, padding=1)
+        # As a product of matrices: what a convolution to nine channels gives depends on the number of threads.
+        taps = F.linear(hidden.permute(0, 2, 3, 1).to(self.taps.dtype), self.taps).to(_map_dtype(hidden.dtype))
+        return F.fold(taps.flatten(1, 2).mT, hidden.shape[-2:], kernel_size=3, padding=1)
 
 
 class FusedU2Net(nn.Module):

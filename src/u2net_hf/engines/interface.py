@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -13,6 +13,9 @@ from PIL import Image
 from ..images.files import on_ground
 from ..models.u2net.pixels_u2net import InputOptions, resize_map, stretch, to_pixel_values
 from .names import EngineName
+
+Batch = TypeVar("Batch")
+Outcome = TypeVar("Outcome")
 
 DESCRIBED = ("size", "do_antialias", "do_scale_by_max")
 
@@ -49,8 +52,12 @@ class Engine(Protocol):
             A map (height, width) for each image, float32 in [0, 1].
         """
 
+    def map(self, predict: Callable[[Batch], Outcome], batches: Iterable[Batch]) -> Iterator[Outcome]:
+        """Like the built-in `map`, for a function that calls this engine; it may do several batches at a time."""
+        return map(predict, batches)
 
-class PixelEngine(ABC):
+
+class PixelEngine(Engine, ABC):
     """An engine that computes the maps of a U²-Net from pixel values.
 
     Args:

@@ -12,7 +12,7 @@ from ..images.files import on_ground
 from .interface import Engine
 
 
-class MeanEngine:
+class MeanEngine(Engine):
     """An engine whose maps are the means of other engines' maps, each at the photo's size.
 
     Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,12 @@ from safetensors.torch import load_file
 from ..images.files import on_ground
 from ..models.u2net.pixels_u2net import InputOptions, saliency
 from ..utils.process import release_freed_memory
+from ..utils.threads import map_ahead, worker_threads
 from ..weights.loading import load_pretrained, load_whole_model, reading
 from ..weights.published import resolve
 from .cpu import cpu_computes_in
 from .fused_u2net import FusedU2Net
-from .interface import DESCRIBED, Engine, PixelEngine, describe_input
+from .interface import DESCRIBED, Batch, Engine, Outcome, PixelEngine, describe_input
 from .model_files import find_model
 from .names import EngineName
 from .validation import check_model
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Batches that a CPU works on at a time, of inputs of up to so many pixels: each holds the activations of an image.
+MAX_STREAMS = 4
+MAX_STREAM_PIXELS = 512 * 512
 
 
 class TorchEngine(PixelEngine):
@@ -51,8 +56,28 @@ class TorchEngine(PixelEngine):
         logits = self.network(torch.from_numpy(pixel_values).to(self.network.device))
         return saliency(logits)[:, 0].cpu().numpy()
 
+    def map(self, predict: Callable[[Batch], Outcome], batches: Iterable[Batch]) -> Iterator[Outcome]:
+        """See [`Engine`]: the threads of one image wait for each other in each layer, those of several do not."""
+        batches = iter(batches)
+        first = [*islice(batches, 2)]
+        threads = torch.get_num_threads()
+        streams = min(threads, MAX_STREAMS) if self._is_light() and len(first) > 1 else 1
+        if streams == 1:
+            yield from map(predict, chain(first, batches))
+            return
+        with worker_threads(streams, torch.set_num_threads, threads // streams) as pool:
+            try:
+                yield from map_ahead(pool, predict, chain(first, batches), streams - 1)
+            finally:
+                torch.set_num_threads(threads)  # what a thread sets holds for all that are begun later
 
-class ModelEngine:
+    def _is_light(self) -> bool:
+        """Whether several images may be in the network at a time."""
+        size = self.input_options.size if self.input_options.do_resize else None
+        return self.network.device.type == "cpu" and size is not None and size[0] * size[1] <= MAX_STREAM_PIXELS
+
+
+class ModelEngine(Engine):
     """A model object as it is, with its image processor: the way of `transformers`, for users who have both at hand.
 
     A U²-Net runs faster through `load_engine`.

@@ -20,7 +20,7 @@ from ..models.unet.modeling_unet import UNetForSemanticSegmentation
 from ..weights.loading import load_pretrained, load_whole_model
 from ..weights.published import resolve
 from .fused_unet import FusedUNet
-from .interface import DESCRIBED, describe_input
+from .interface import DESCRIBED, Engine, describe_input
 from .names import EngineName, import_engine
 from .torch_engine import choose_dtype, name_of, usable_device
 
@@ -57,7 +57,7 @@ class ExportedUNet:
         return torch.from_numpy(self.logits(pixel_values.float().contiguous().numpy()))
 
 
-class UNetEngine:
+class UNetEngine(Engine):
     """A U-Net with its image processor, which makes soft maps of all that is not background; see [`Engine`].
 
     Args:

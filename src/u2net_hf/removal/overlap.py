@@ -1,24 +1,21 @@
-"""Photos through a network, in order: while it works on one batch, threads read the next and write the last ones."""
+"""Photos through a network, in order: while it works, threads read the next ones and write the last ones."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from ..engines.predict import batches
-from ..utils.process import usable_cores
+from ..utils.threads import map_ahead, usual_workers, worker_threads
 from .photo import Photo, maps_or_errors
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine
-
-MAX_WORKERS = 8
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -69,8 +66,9 @@ def run_overlapped(
 ) -> Iterator[Outcome]:
     """Carry out the steps of all items and yield their outcomes, in order.
 
-    The number of images in memory is bounded by the batch size and the number of workers. When the consumer stops,
-    also by an interrupt, what is being written is finished and nothing else is begun.
+    The number of images in memory is bounded by the batch size, the number of workers and how many batches the engine
+    does at a time. When the consumer stops, also by an interrupt, what is being written is finished and nothing else
+    is begun.
 
     Args:
         items: What to do, drawn as it is needed.
@@ -83,44 +81,15 @@ def run_overlapped(
         ValueError: If `batch_size` is below 1.
     """
     workers = workers or usual_workers()
-    with image_threads(workers) as pool:
-        decoded = map_ahead(pool, steps.decode, items, workers)
-        yield from map_ahead(pool, steps.encode, _predict(decoded, engine, batch_size), workers)
-
-
-def usual_workers() -> int:
-    """How many threads read and write beside a network: up to eight, one per core."""
-    return min(MAX_WORKERS, usable_cores())
-
-
-@contextmanager
-def image_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads of which none begins anything more once the block ends."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with worker_threads(workers) as pool:
+        decoded = map_ahead(pool, steps.decode, items, workers - 1)
+        predicted = engine.map(partial(_predict, engine=engine), batches(decoded, batch_size))
+        yield from map_ahead(pool, steps.encode, chain.from_iterable(predicted), workers - 1)
 
 
 def _predict(
-    items: Iterable[tuple[Item, Photo | Outcome]], engine: Engine, batch_size: int
-) -> Iterator[tuple[Item, Photo | Outcome, np.ndarray | Exception | None]]:
-    for batch in batches(items, batch_size):
-        images = [photo.reduced for _, photo in batch if isinstance(photo, Photo)]
-        maps = iter(maps_or_errors(images, engine))
-        for item, photo in batch:
-            yield item, photo, next(maps) if isinstance(photo, Photo) else None
-
-
-def map_ahead(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Outcome], items: Iterable[Item], ahead: int
-) -> Iterator[Outcome]:
-    """Like `pool.map`, in order, but drawing at most `ahead` items more than have been asked for."""
-    waiting: deque[Future[Outcome]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    batch: Sequence[tuple[Item, Photo | Outcome]], engine: Engine
+) -> list[tuple[Item, Photo | Outcome, np.ndarray | Exception | None]]:
+    images = [photo.reduced for _, photo in batch if isinstance(photo, Photo)]
+    maps = iter(maps_or_errors(images, engine))
+    return [(item, photo, next(maps) if isinstance(photo, Photo) else None) for item, photo in batch]

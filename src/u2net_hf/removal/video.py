@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -19,7 +20,7 @@ from ..images.video import Frame, VideoReader
 from ..images.video_writer import VideoWriter, check_video_format
 from ..models.u2net.render_u2net import RenderOptions
 from ..utils.files import new_file, new_folder
-from .overlap import image_threads, map_ahead, usual_workers
+from ..utils.threads import map_ahead, usual_workers, worker_threads
 from .photo import Photo, as_photo_seen, finish_photo
 from .smoothing import Smoother
 
@@ -80,7 +81,7 @@ def remove_from_video(
         else:
             sink = stack.enter_context(_frame_folder(Path(destination), video, overwrite, compress_level))
         frames = stack.enter_context(video.open(sink.add_audio, sink.write_audio))
-        pool = stack.enter_context(image_threads(workers))
+        pool = stack.enter_context(worker_threads(workers))
         seen = map_ahead(pool, partial(_see, engine=engine, options=options), frames, workers)
         predicted = _predict(seen, engine, batch_size, smoother)
         for image, time in map_ahead(pool, partial(_finish, options=options), predicted, workers):
@@ -117,10 +118,12 @@ def _see(frame: Frame, engine: Engine, options: RenderOptions) -> _Seen:
 
 
 def _predict(items: Iterable[_Seen], engine: Engine, batch_size: int, smoother: Smoother) -> Iterator[_Predicted]:
-    for batch in batches(items, batch_size):
+    def predict(batch: list[_Seen]) -> list[tuple[_Seen, np.ndarray]]:
         maps = engine([item.photo.reduced for item in batch], None, False)
-        for item, soft_map in zip(batch, maps, strict=True):
-            yield _Predicted(item.photo, item.time, smoother(soft_map, item.photo.reduced))
+        return list(zip(batch, maps, strict=True))
+
+    for item, soft_map in chain.from_iterable(engine.map(predict, batches(items, batch_size))):
+        yield _Predicted(item.photo, item.time, smoother(soft_map, item.photo.reduced))
 
 
 def _finish(item: _Predicted, options: RenderOptions) -> Frame:

@@ -23,7 +23,7 @@ from ..images.animations import ANIMATED, count_frames
 from ..images.files import ImageError, open_image, to_rgb
 from ..models.u2net.render_u2net import RenderOptions
 from ..removal.animation import Frames, encode_results, read_photos
-from ..removal.overlap import usual_workers
+from ..utils.threads import usual_workers
 from .limits import Budget, Limits, RefusalError
 from .worker import EngineWorker
 
