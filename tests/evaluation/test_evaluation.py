@@ -212,7 +212,7 @@ def test_a_corpus_without_objects_and_one_that_names_other_folders(tmp_path: Pat
         columns = {"image": [Image.new("RGB", (9, 9))], "mask": [Image.new("L", (9, 9), value)], "name": [name]}
         return Dataset.from_dict(columns, features=FEATURES)
 
-    maps = lambda rows: [Image.new("L", (9, 9)) for _ in rows]  # noqa: E731
+    maps = lambda batches: ((row, Image.new("L", (9, 9))) for rows in batches for row in rows)  # noqa: E731
     with pytest.raises(ValueError, match="All 1 masks are empty"):
         evaluate_corpus(rows(0, "a"), maps, Accelerator(cpu=True))
     with pytest.raises(ValueError, match=r"names a photo '\.\./a\.png'"):

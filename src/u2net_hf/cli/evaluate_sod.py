@@ -131,10 +131,10 @@ def show_worst_and_best(corpus: Any, source: Any, errors: np.ndarray, path: Path
     from ..evaluation.figures import save_contact_sheet
 
     def rows(indices: np.ndarray) -> list[dict[str, Any]]:
-        chosen = [corpus[int(index)] for index in indices]
+        maps = source([corpus[int(index)]] for index in indices)
         return [
-            {**row, "error": errors[index], "map": source([row])[0]}
-            for index, row in zip(indices, chosen, strict=True)
+            {**row, "error": errors[index], "map": saliency}
+            for index, (row, saliency) in zip(indices, maps, strict=True)
         ]
 
     order = np.argsort(errors, kind="stable")

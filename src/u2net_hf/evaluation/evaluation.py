@@ -6,15 +6,16 @@ the same numbers as the model that made them. With several processes each takes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from ..engines.predict import predict_batch
+from ..engines.predict import batches, predict_batch
 from ..images.files import mask_image, save_image
 from ..sod_metrics import Pair, SODMetrics, mae
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from ..engines.interface import Engine
 
 Row = Mapping[str, Any]
-MapSource = Callable[[Sequence[Row]], list[Image.Image]]
-"""From rows of a corpus to their saliency maps, mode "L", each of its mask's size."""
+MapSource = Callable[[Iterable[Sequence[Row]]], Iterator[tuple[Row, Image.Image]]]
+"""From batches of a corpus's rows to each row with its saliency map, mode "L", of its mask's size; in order."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ class ModelMaps:
     engine: Engine
     do_min_max: bool = False
 
-    def __call__(self, rows: Sequence[Row]) -> list[Image.Image]:
-        """Predict the maps of some rows as one batch."""
+    def __call__(self, batches: Iterable[Sequence[Row]]) -> Iterator[tuple[Row, Image.Image]]:
+        """Predict the maps of the rows of each batch."""
+        return chain.from_iterable(self.engine.map(self._predict, batches))
+
+    def _predict(self, rows: Sequence[Row]) -> list[tuple[Row, Image.Image]]:
         sizes = [(row["mask"].height, row["mask"].width) for row in rows]
         maps = predict_batch([row["image"] for row in rows], self.engine, self.do_min_max, sizes)
-        return [mask_image(saliency) for saliency in maps]
+        return [(row, mask_image(saliency)) for row, saliency in zip(rows, maps, strict=True)]
 
     @property
     def variant(self) -> dict[str, Any]:
@@ -71,13 +75,15 @@ class FolderMaps:
         for path in find_images(self.folder):
             self.paths[path.relative_to(self.folder).with_suffix("").as_posix()] = path
 
-    def __call__(self, rows: Sequence[Row]) -> list[Image.Image]:
-        """Read the maps of some rows; one of another size than its mask is resized bilinearly."""
+    def __call__(self, batches: Iterable[Sequence[Row]]) -> Iterator[tuple[Row, Image.Image]]:
+        """Read the maps of the rows; one of another size than its mask is resized bilinearly."""
+        return ((row, self._read(row)) for rows in batches for row in rows)
+
+    def _read(self, row: Row) -> Image.Image:
         from ..images.files import open_image
 
-        maps = [open_image(self._path(row["name"])).convert("L") for row in rows]
-        pairs = zip(maps, (row["mask"].size for row in rows), strict=True)
-        return [one if one.size == size else one.resize(size, Image.Resampling.BILINEAR) for one, size in pairs]
+        saliency, size = open_image(self._path(row["name"])).convert("L"), row["mask"].size
+        return saliency if saliency.size == size else saliency.resize(size, Image.Resampling.BILINEAR)
 
     def check(self, names: Sequence[str]) -> None:
         """See that every photo has its map.
@@ -143,13 +149,13 @@ def evaluate_corpus(
     share = range(accelerator.process_index, len(corpus), accelerator.num_processes)
     hidden = not accelerator.is_main_process
     with progress_bar(total=len(share), desc=title, unit="image", hidden=hidden) as progress:
-        for indices, rows in _batches(corpus, share, batch_size):
-            for index, row, saliency in zip(indices, rows, maps(rows), strict=True):
-                metrics.update([saliency], [row["mask"]])
-                errors[index] = mae(Pair(saliency, row["mask"]))
-                if save_maps is not None:
-                    save_image(saliency, _path_inside(save_maps, f"{row['name']}.png"))
-            progress.update(len(rows))
+        rows = (corpus[index] for index in share)
+        for index, (row, saliency) in zip(share, maps(batches(rows, batch_size)), strict=True):
+            metrics.update([saliency], [row["mask"]])
+            errors[index] = mae(Pair(saliency, row["mask"]))
+            if save_maps is not None:
+                save_image(saliency, _path_inside(save_maps, f"{row['name']}.png"))
+            progress.update()
     if accelerator.num_processes > 1:
         metrics.load_state(accelerator.reduce(metrics.state(accelerator.device), "sum"))
         errors = accelerator.reduce(errors.to(accelerator.device), "sum").cpu()
@@ -161,9 +167,3 @@ def _path_inside(folder: Path, name: str) -> Path:
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"the corpus names a photo {name!r}: its map would be written outside {folder}")
     return folder / name
-
-
-def _batches(corpus: Dataset, indices: range, size: int) -> Iterator[tuple[range, list[Row]]]:
-    for start in range(0, len(indices), size):
-        batch = indices[start : start + size]
-        yield batch, [corpus[index] for index in batch]
