@@ -12,6 +12,7 @@ import torch
 from u2net_hf.engines import fused_u2net
 from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.engines.fused_u2net import FusedU2Net
+from u2net_hf.engines.interface import PixelEngine
 from u2net_hf.utils.process import keep_freed_memory
 from u2net_hf.weights.published import pull, pull_onnx
 
@@ -57,6 +58,9 @@ def _sides(network: str, batch: int, threads: int) -> list[Side]:
     for dtype in ("float32", "bfloat16"):
         if dtype == "float32" or cpu_computes_in(dtype) is not False:
             sides.append(Side(f"PyTorch, fused, {dtype}", build_fused, (*arguments, dtype)))
+            if batch > 1:
+                name = f"PyTorch, fused, {dtype}, several images at a time"
+                sides.append(Side(name, build_as_in_folders, (*arguments, dtype)))
     if batch == 1:  # what these pieces of the fused network earn
         pieces = {"maps enlarged, then convolved": "MIN_WORK"}
         if network != "u2netp":  # whose layers have too few channels
@@ -132,6 +136,17 @@ def build_fused(network: str, batch: int, threads: int, dtype: str) -> Work:
     torch.set_num_threads(threads)
     model, images = _fused(network, dtype), _pixel_values(batch)
     return lambda: model(images).sigmoid()
+
+
+def build_as_in_folders(network: str, batch: int, threads: int, dtype: str) -> Work:
+    """The fused network as it does the photos of a folder, with a share of the threads for each."""
+    from u2net_hf.engines.torch_engine import load
+
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    engine, images = load(network, "cpu", dtype), np.split(_pixel_values(batch).numpy(), batch)
+    assert isinstance(engine, PixelEngine)
+    return lambda: [*engine.map(engine.probabilities, images)]
 
 
 def build_without(network: str, batch: int, threads: int, threshold: str) -> Work:
