@@ -22,6 +22,8 @@ os.environ["HF_MODULES_CACHE"] = MODULES.name
 # Files that take longest begin first: a process would otherwise work on one of them alone at the end.
 LONGEST = (
     "test_zoo",
+    "test_site",
+    "test_documented_commands",
     "test_loop",
     "test_startup",
     "test_style",
