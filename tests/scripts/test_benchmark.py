@@ -85,7 +85,9 @@ def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, plugin: bytes) -> N
         library = folder / name
         library.parent.mkdir(parents=True, exist_ok=True)
         library.write_bytes(content)
-        (folder / name.partition("/")[0] / "__init__.py").touch()
+        package = name.partition("/")[0]
+        (folder / package / "__init__.py").touch()
+        monkeypatch.delitem(sys.modules, package, raising=False)  # which other tests have imported
     monkeypatch.syspath_prepend(folder)
 
 
