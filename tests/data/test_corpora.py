@@ -336,7 +336,7 @@ def test_labels_in_masks_are_found_before_anything_begins(tmp_path: Path, draw_t
 def test_what_save_to_disk_wrote(tmp_path: Path, streaming: bool, splits: bool) -> None:
     saved = hub_like(("image", "label"), ["a.jpg", "b.jpg", "c.jpg"])
     (datasets.DatasetDict({"train": saved, "test": saved.select([1])}) if splits else saved).save_to_disk(
-        tmp_path / "x"
+        str(tmp_path / "x")
     )
     assert corpus_splits(tmp_path / "x") == (["train", "test"] if splits else ["train"])
     assert read(load_corpus(tmp_path / "x", "train", streaming)) == {"a": (1, 1), "b": (2, 2), "c": (3, 3)}
@@ -380,7 +380,7 @@ def test_metadata_names_nothing_outside_the_corpus(tmp_path: Path, form: str, es
 
 
 def test_state_of_a_saved_data_set_names_nothing_outside_it(tmp_path: Path) -> None:
-    hub_like(("image", "mask"), ["a.jpg"]).save_to_disk(tmp_path / "x")
+    hub_like(("image", "mask"), ["a.jpg"]).save_to_disk(str(tmp_path / "x"))
     state = json.loads((tmp_path / "x" / "state.json").read_text())
     state["_data_files"] = [{"filename": "../y.arrow"}]
     (tmp_path / "x" / "state.json").write_text(json.dumps(state))

@@ -69,7 +69,7 @@ def metadata(root: Path) -> str:
 def saved(root: Path) -> str:
     columns = {"image": [{"bytes": data, "path": None} for data in PHOTOS.values()], "name": NAMES}
     features = datasets.Features({"image": datasets.Image(), "name": datasets.Value("string")})
-    datasets.Dataset.from_dict(columns, features=features).save_to_disk(root / "saved")
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(root / "saved"))
     return str(root / "saved")
 
 
