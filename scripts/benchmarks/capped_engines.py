@@ -12,6 +12,8 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+from u2net_hf.utils.files import new_folder
+
 MARK = "no_avx512"  # a file in each copy
 # Where the test stands, by package.
 LIBRARIES = {
@@ -27,30 +29,44 @@ TESTS = (
 
 
 def cap_engines(folder: Path) -> None:
-    """Write the copies into `folder`, a new one, for `PYTHONPATH`.
+    """Write the copies into `folder`, whole or not at all, for `PYTHONPATH`.
 
     Raises:
-        OSError: If the folder exists.
+        OSError: If the folder holds files already.
         RuntimeError: If an engine is not installed, or asks the processor in another form than those known here.
     """
-    folder.mkdir(parents=True)
-    for package, patterns in LIBRARIES.items():
-        spec = find_spec(package)
-        if spec is None or spec.origin is None:
-            raise RuntimeError(f"{package} is not installed")
-        shutil.copytree(Path(spec.origin).parent, folder / package)
-        for library in [path for pattern in patterns for path in (folder / package).glob(pattern)]:
-            found, content = 0, library.read_bytes()
-            for test, answer in TESTS:
-                content, count = test.subn(answer, content)
-                found += count
-            if not found:
-                raise RuntimeError(f"{library.name} asks for AVX-512 in a form that is not known here")
-            library.write_bytes(content)
-        (folder / package / MARK).touch()
+    with new_folder(folder) as made:
+        for package, patterns in LIBRARIES.items():
+            origin = _origin(package)
+            if origin is None:
+                raise RuntimeError(f"{package} is not installed")
+            shutil.copytree(origin, made / package)
+            for pattern in patterns:
+                libraries = [*(made / package).glob(pattern)]
+                if not libraries:
+                    raise RuntimeError(f"{package} has no {pattern}, which asks for AVX-512")
+                for library in libraries:
+                    _cap(library)
+            (made / package / MARK).touch()
 
 
 def engines_are_capped() -> bool:
     """Whether this process would import the copies."""
-    origins = [spec.origin for package in LIBRARIES if (spec := find_spec(package)) and spec.origin]
-    return all((Path(origin).parent / MARK).exists() for origin in origins)
+    origins = [_origin(package) for package in LIBRARIES]
+    return all(origin is not None and (origin / MARK).exists() for origin in origins)
+
+
+def _origin(package: str) -> Path | None:
+    """The folder from which a package would be imported, if it is installed."""
+    spec = find_spec(package)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _cap(library: Path) -> None:
+    found, content = 0, library.read_bytes()
+    for test, answer in TESTS:
+        content, count = test.subn(answer, content)
+        found += count
+    if not found:
+        raise RuntimeError(f"{library.name} asks for AVX-512 in a form that is not known here")
+    library.write_bytes(content)

@@ -115,6 +115,10 @@ def test_an_engine_that_asks_otherwise_is_named(tmp_path: Path, monkeypatch: pyt
     installed(tmp_path / "installed", monkeypatch, b"nothing")
     with pytest.raises(RuntimeError, match=r"libopenvino_intel_cpu_plugin\.so asks for AVX-512 in a form"):
         cap_engines(tmp_path / "capped")
+    assert not (tmp_path / "capped").exists()
+    (tmp_path / "installed/openvino/libs/libopenvino_intel_cpu_plugin.so").unlink()
+    with pytest.raises(RuntimeError, match=r"openvino has no libs/libopenvino_intel_cpu_plugin\.so"):
+        cap_engines(tmp_path / "capped")
 
 
 def test_openvino_without_avx512_has_no_bfloat16(tmp_path: Path) -> None:
