@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from skimage import data
 
+from u2net_hf.engines.cuda_graph import RecordedNetwork
 from u2net_hf.engines.fused_u2net import FusedU2Net
 from u2net_hf.engines.model_files import find_model
 from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
@@ -62,11 +63,12 @@ def prepare(network: str, batch: int, compiled: bool, device: str = "cuda") -> d
         calls[f"plain, {name}"] = partial(plain, typed)
         calls[f"fused, {name}"] = partial(fused, images)
         if device == "cuda":
-            calls[f"fused, CUDA graph, {name}"] = captured(fused, images)
+            calls[f"fused, CUDA graph, {name}"] = partial(RecordedNetwork(fused), images)
         if compiled and name == "bfloat16":
             calls[f"fused, torch.compile, {name}"] = partial(torch.compile(fused), images)
     for call in calls.values():
-        call()
+        for _ in range(2):  # the second is recorded
+            call()
     return calls
 
 
@@ -81,24 +83,6 @@ def build_networks(network: str, dtype: torch.dtype, device: str) -> tuple[Netwo
         return model(images).logits
 
     return plain, fused
-
-
-def captured(network: Network, images: torch.Tensor) -> Call:
-    """The network's kernels on these images, recorded once and replayed without Python."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # cuDNN chooses its algorithms, which cannot be recorded
-            network(images)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        logits = network(images)
-
-    def replay() -> torch.Tensor:
-        graph.replay()
-        return logits
-
-    return replay
 
 
 def measure(network: str, batch: int, rounds: int, calls: dict[str, Call]) -> dict[str, Any]:

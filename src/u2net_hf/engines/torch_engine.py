@@ -20,6 +20,7 @@ from ..utils.threads import map_ahead, worker_threads
 from ..weights.loading import load_pretrained, load_whole_model, reading
 from ..weights.published import resolve
 from .cpu import cpu_computes_in
+from .cuda_graph import RecordedNetwork
 from .fused_u2net import FusedU2Net
 from .interface import DESCRIBED, Batch, Engine, Outcome, PixelEngine, describe_input
 from .model_files import find_model
@@ -49,11 +50,12 @@ class TorchEngine(PixelEngine):
     def __init__(self, network: FusedU2Net, input_options: InputOptions, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(input_options, name_of(dtype))
         self.network = network
+        self._logits = RecordedNetwork(network) if network.device.type == "cuda" else network
 
     @torch.inference_mode()
     def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
         """See [`PixelEngine`]."""
-        logits = self.network(torch.from_numpy(pixel_values).to(self.network.device))
+        logits = self._logits(torch.from_numpy(pixel_values).to(self.network.device))
         return saliency(logits)[:, 0].cpu().numpy()
 
     def map(self, predict: Callable[[Batch], Outcome], batches: Iterable[Batch]) -> Iterator[Outcome]:
