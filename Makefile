@@ -8,7 +8,7 @@ PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 # In several processes, each of which takes a file at a time, so that what its tests share is made once.
 PYTEST := -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test coverage zoo docs docs-serve test-torchvision test-oldest style clean
+.PHONY: demo test coverage zoo docs docs-serve test-cuda test-torchvision test-oldest style clean
 
 demo: .venv/installed  ## cut the object out of a photo
 	$(BIN)/u2net-hf remove hub_cards/space/coffee.jpg -o outputs/coffee.png --overwrite
@@ -27,6 +27,9 @@ docs: .venv/installed-test  ## the documentation site, in outputs/site
 
 docs-serve: .venv/installed-test  ## the same, on this machine, built anew when a page changes
 	$(BIN)/python -m mkdocs serve
+
+test-cuda: .venv/installed-test  ## what runs on a CUDA GPU only
+	TESTED_CUDA_DEVICES=0 $(BIN)/python -m pytest tests/engines/test_cuda_graph.py
 
 # PyPI's torchvision fits only PyPI's torch, which brings CUDA along: some GB, so in an environment of its own.
 test-torchvision: .venv-torchvision/installed  ## the image processors that use torchvision

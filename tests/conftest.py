@@ -18,6 +18,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMP_NUM_THREADS"] = "1"
 MODULES = tempfile.TemporaryDirectory(prefix="modules-")
 os.environ["HF_MODULES_CACHE"] = MODULES.name
+# They are of a CPU, and some fork, which a GPU in use does not survive: only `make test-cuda` shows them one.
+os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("TESTED_CUDA_DEVICES", "")
 
 # Files that take longest begin first: a process would otherwise work on one of them alone at the end.
 LONGEST = (

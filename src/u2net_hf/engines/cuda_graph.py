@@ -26,6 +26,7 @@ class RecordedNetwork:
         self._shape: torch.Size | None = None
         self._lock = Lock()
 
+    @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """What the network returns for images on its GPU."""
         with self._lock:
@@ -36,7 +37,6 @@ class RecordedNetwork:
             return self._run(images)
 
 
-@torch.inference_mode()
 def record(network: Network, images: torch.Tensor) -> Network:
     """Record what the network does with images of this shape and type: a function that does it again with others."""
     with torch.cuda.device(images.device):
