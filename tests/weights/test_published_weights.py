@@ -83,6 +83,7 @@ def test_published_architecture(published: str) -> None:
 @pytest.mark.parametrize("size", [(64, 64), (65, 50)])
 def test_published_maps_are_those_of_the_onnx_in_double_precision(published: str, size: tuple[int, int]) -> None:
     """All seven maps, at any size, against onnx's own reference implementation."""
+    pytest.importorskip("onnx", "1.22")  # whose reference implementation is the first to resize these graphs
     from onnx.reference import ReferenceEvaluator
 
     content = onnx.load(pull_onnx(published))
