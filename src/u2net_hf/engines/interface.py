@@ -30,12 +30,14 @@ class Engine(Protocol):
     @property
     def input_size(self) -> tuple[int, int] | None:
         """Height and width to which photos are reduced, smoothly; `None` if another way needs all their pixels."""
+        return None
 
     def reduce(self, image: Image.Image) -> Image.Image:
         """What the network sees of a photo: the same maps come of it, and it may be much smaller.
 
         May be called from other threads while the network runs.
         """
+        return on_ground(image)
 
     def __call__(
         self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None, do_min_max: bool
@@ -88,7 +90,7 @@ class PixelEngine(Engine, ABC):
 
     def reduce(self, image: Image.Image) -> Image.Image:
         """See [`Engine`]."""
-        image = on_ground(image)
+        image = super().reduce(image)
         if self.input_size is None:
             return image
         height, width = self.input_size

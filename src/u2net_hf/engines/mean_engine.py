@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..images.files import on_ground
 from .interface import Engine
 
 
@@ -29,15 +28,6 @@ class MeanEngine(Engine):
         names = dict.fromkeys(name for one in variants for name in one)
         values = {name: [str(one.get(name)) for one in variants] for name in names}
         return {name: given[0] if len(set(given)) == 1 else " + ".join(given) for name, given in values.items()}
-
-    @property
-    def input_size(self) -> None:
-        """See [`Engine`]: each engine reduces the photo itself."""
-        return None
-
-    def reduce(self, image: Image.Image) -> Image.Image:
-        """See [`Engine`]."""
-        return on_ground(image)
 
     def __call__(
         self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None, do_min_max: bool

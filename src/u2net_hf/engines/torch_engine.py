@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -79,10 +80,42 @@ class TorchEngine(PixelEngine):
         return self.network.device.type == "cpu" and size is not None and size[0] * size[1] <= MAX_STREAM_PIXELS
 
 
-class ModelEngine(Engine):
+class ProcessorEngine(Engine):
+    """What engines share whose image processor makes a network's input of photos, and soft maps of its output."""
+
+    image_processor: Any
+
+    @property
+    def variant(self) -> dict[str, Any]:
+        """See [`Engine`]."""
+        options = {name: getattr(self.image_processor, name, None) for name in DESCRIBED}
+        engine, dtype = self._runs_in()
+        return {"engine": str(engine), "dtype": dtype, **describe_input(options)}
+
+    @torch.inference_mode()
+    def __call__(
+        self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None, do_min_max: bool
+    ) -> list[np.ndarray]:
+        """See [`Engine`]."""
+        photos = [on_ground(image) for image in images]
+        sizes = sizes or [(photo.height, photo.width) for photo in photos]  # of U-Nets, outputs alone do not tell
+        outputs = self._run(self.image_processor(images=photos, return_tensors="pt")["pixel_values"])
+        maps = self.image_processor.post_process_saliency(outputs, target_sizes=sizes, do_min_max=do_min_max)
+        return [one.cpu().numpy() for one in maps]
+
+    @abstractmethod
+    def _runs_in(self) -> tuple[EngineName, str]:
+        """What runs the network, and the type of its numbers."""
+
+    @abstractmethod
+    def _run(self, pixel_values: torch.Tensor) -> Any:
+        """The network's output."""
+
+
+class ModelEngine(ProcessorEngine):
     """A model object as it is, with its image processor: the way of `transformers`, for users who have both at hand.
 
-    A U²-Net runs faster through `load_engine`.
+    A U²-Net runs faster through `load_engine`. A call raises a `ValueError` if the model is in training mode.
 
     Args:
         model: A [`U2NetForImageSegmentation`], or another model whose image processor makes saliency maps.
@@ -96,39 +129,14 @@ class ModelEngine(Engine):
         check_makes_maps(image_processor, type(model).__name__)
         self.model, self.image_processor = model, image_processor
 
-    @property
-    def variant(self) -> dict[str, Any]:
-        """See [`Engine`]."""
-        options = {name: getattr(self.image_processor, name, None) for name in DESCRIBED}
-        return {"engine": str(EngineName.torch), "dtype": name_of(self.model.dtype), **describe_input(options)}
+    def _runs_in(self) -> tuple[EngineName, str]:
+        return EngineName.torch, name_of(self.model.dtype)
 
-    @property
-    def input_size(self) -> None:
-        """See [`Engine`]: only the image processor knows what it needs."""
-        return None
-
-    def reduce(self, image: Image.Image) -> Image.Image:
-        """See [`Engine`]."""
-        return on_ground(image)
-
-    def __call__(
-        self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None, do_min_max: bool
-    ) -> list[np.ndarray]:
-        """See [`Engine`].
-
-        Raises:
-            ValueError: If the model is in training mode.
-        """
+    def _run(self, pixel_values: torch.Tensor) -> Any:
         if self.model.training:
             message = "the model is in training mode, where its maps depend on the batch: call model.eval() first"
             raise ValueError(message)
-        photos = [on_ground(image) for image in images]
-        sizes = sizes or [(photo.height, photo.width) for photo in photos]  # of U-Nets, outputs alone do not tell
-        pixel_values = self.image_processor(images=photos, return_tensors="pt")["pixel_values"]
-        with torch.inference_mode():
-            outputs = self.model(pixel_values=pixel_values.to(self.model.device, self.model.dtype))
-            maps = self.image_processor.post_process_saliency(outputs, target_sizes=sizes, do_min_max=do_min_max)
-        return [one.cpu().numpy() for one in maps]
+        return self.model(pixel_values=pixel_values.to(self.model.device, self.model.dtype))
 
 
 def load(

@@ -5,24 +5,21 @@ Images are cut, mirrored and put together by the image processor of the network,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from ..images.files import on_ground
 from ..models.unet.image_processing_unet import UNetImageProcessorPil
 from ..models.unet.modeling_unet import UNetForSemanticSegmentation
 from ..weights.loading import load_pretrained, load_whole_model
 from ..weights.published import resolve
 from .fused_unet import FusedUNet
-from .interface import DESCRIBED, Engine, describe_input
 from .names import EngineName, import_engine
-from .torch_engine import choose_dtype, name_of, usable_device
+from .torch_engine import ProcessorEngine, choose_dtype, name_of, usable_device
 
 
 class TileNetwork(Protocol):
@@ -57,7 +54,7 @@ class ExportedUNet:
         return torch.from_numpy(self.logits(pixel_values.float().contiguous().numpy()))
 
 
-class UNetEngine(Engine):
+class UNetEngine(ProcessorEngine):
     """A U-Net with its image processor, which makes soft maps of all that is not background; see [`Engine`].
 
     Args:
@@ -65,33 +62,15 @@ class UNetEngine(Engine):
         image_processor: Its [`UNetImageProcessorPil`].
     """
 
-    input_size = None
-
     def __init__(self, network: TileNetwork, image_processor: Any) -> None:
         self.network, self.image_processor = network, image_processor
 
-    @property
-    def variant(self) -> dict[str, Any]:
-        """See [`Engine`]."""
-        options = {name: getattr(self.image_processor, name, None) for name in DESCRIBED}
+    def _runs_in(self) -> tuple[EngineName, str]:
         dtype = self.network.dtype
-        named = name_of(dtype) if isinstance(dtype, torch.dtype) else dtype
-        return {"engine": str(self.network.engine), "dtype": named, **describe_input(options)}
+        return self.network.engine, name_of(dtype) if isinstance(dtype, torch.dtype) else dtype
 
-    def reduce(self, image: Image.Image) -> Image.Image:
-        """See [`Engine`]."""
-        return on_ground(image)
-
-    def __call__(
-        self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None, do_min_max: bool
-    ) -> list[np.ndarray]:
-        """See [`Engine`]."""
-        photos = [on_ground(image) for image in images]
-        sizes = sizes or [(photo.height, photo.width) for photo in photos]  # outputs alone do not tell
-        tiles = self.image_processor(images=photos, return_tensors="pt")["pixel_values"]
-        outputs = SemanticSegmenterOutput(logits=self.network(tiles))
-        maps = self.image_processor.post_process_saliency(outputs, target_sizes=sizes, do_min_max=do_min_max)
-        return [one.cpu().numpy() for one in maps]
+    def _run(self, pixel_values: torch.Tensor) -> SemanticSegmenterOutput:
+        return SemanticSegmenterOutput(logits=self.network(pixel_values))
 
 
 def load(
