@@ -135,17 +135,15 @@ async def _read_upload(request: Request) -> _Upload:
 
 async def _answer(service: RemovalService, request: Request, query: RemoveQuery, upload: _Upload) -> Response:
     background = _color(query.background)
-    if upload.background is not None:
-        if background is not None:
-            raise RefusalError(422, "background: a color and a picture; choose one of them")
-        background = await service.open_background(upload.background)
+    if background is not None and upload.background is not None:
+        raise RefusalError(422, "background: a color and a picture; choose one of them")
     try:
+        if upload.background is not None:
+            background = await service.open_background(upload.background)
         options = RenderOptions(query.mask, background, query.threshold, query.matting, query.crop)
         image_format = WRITE_FORMATS[f".{query.format}"]
         outcome = await service.remove(upload.photo, query.model, options, image_format)
-    except MattingUnavailableError as error:
-        raise RefusalError(422, str(error)) from error
-    except ValueError as error:
+    except (MattingUnavailableError, ValueError) as error:
         raise RefusalError(422, str(error)) from error
     request.scope["held"].change(len(outcome.data))
     timing = ", ".join(f"{step};dur={seconds * 1e3:.1f}" for step, seconds in outcome.seconds.items())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from typing import Any
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .limits import GRACE, SLOWEST, Admission, Held, RefusalError
@@ -30,32 +29,19 @@ class Guard:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        scope["started"] = time.perf_counter()
-        pieces = _Pieces(send, scope)
+        pieces = _Pieces(send)
         try:
             with self.admission.enter((scope["client"] or ("",))[0]) as held:
                 scope["held"] = held
                 body = _Body(scope, receive, held, self.admission.limits.max_bytes)
                 await self.app(scope, body.receive, pieces.send)
         except RefusalError as refusal:  # before the app was asked
-            await pieces.send(refusal_start(refusal))
-            await pieces.send({"type": "http.response.body", "body": refusal_body(refusal)})
+            answer = JSONResponse({"detail": refusal.reason}, refusal.status, refusal.headers)
+            await answer(scope, receive, pieces.send)
         except TimeoutError:
             if not pieces.started:
                 raise
             # The client does not take its answer: uvicorn closes the connection of an answer that is not complete.
-
-
-def refusal_body(refusal: RefusalError) -> bytes:
-    """The reason as JSON, in the form of FastAPI's own errors."""
-    return json.dumps({"detail": refusal.reason}).encode()
-
-
-def refusal_start(refusal: RefusalError) -> Message:
-    """The head of a refusal."""
-    headers = {"content-type": "application/json", "content-length": str(len(refusal_body(refusal)))}
-    pairs = [(name.lower().encode(), value.encode()) for name, value in (headers | refusal.headers).items()]
-    return {"type": "http.response.start", "status": refusal.status, "headers": pairs}
 
 
 class _Body:
@@ -98,8 +84,8 @@ class _Body:
 class _Pieces:
     """An answer on its way to a client, who must take it at some pace."""
 
-    def __init__(self, send: Send, scope: Scope) -> None:
-        self._send, self._scope = send, scope
+    def __init__(self, send: Send) -> None:
+        self._send, self._asked = send, time.perf_counter()
         self._start, self._size = 0.0, 0
         self.started = False
 
@@ -111,23 +97,19 @@ class _Pieces:
         """
         if message["type"] != "http.response.body":
             self.started, self._start = True, asyncio.get_running_loop().time()
-            total = (time.perf_counter() - self._scope["started"]) * 1e3
+            total = (time.perf_counter() - self._asked) * 1e3
             message["headers"] = [*message["headers"], (b"server-timing", f"total;dur={total:.1f}".encode())]
             await self._send(message)
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         for start in range(0, len(body) or 1, PIECE):
             piece = body[start : start + PIECE]
-            last = start + PIECE >= len(body)
+            rest = more or start + PIECE < len(body)
             async with asyncio.timeout_at(_deadline(self._start, self._size)):
-                await self._send(_body_message(piece, more or not last))
+                await self._send({"type": "http.response.body", "body": piece, "more_body": rest})
             self._size += len(piece)
 
 
 def _deadline(start: float, size: int) -> float:
     """When the next piece must be through, of which this size has gone since the start."""
     return min(asyncio.get_running_loop().time(), start + size / SLOWEST) + GRACE
-
-
-def _body_message(piece: bytes, more: bool) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": piece, "more_body": more}

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ..engines import load_engine
 from ..images.animations import ANIMATED, count_frames
-from ..images.files import ImageError, open_image, to_rgb
+from ..images.files import open_image, to_rgb
 from ..models.u2net.render_u2net import RenderOptions
-from ..removal.animation import Frames, encode_results, read_photos
+from ..removal.animation import encode_results, read_photos
 from ..utils.threads import usual_workers
 from .limits import Budget, Limits, RefusalError
 from .worker import EngineWorker
@@ -76,7 +75,8 @@ class RemovalService:
         """Make what the options say of a picture, and encode it.
 
         Raises:
-            RefusalError: If the model is none of those, or the picture cannot be read or is too large.
+            RefusalError: If the model is none of those, or the picture is none or is too large.
+            ImageError: If the picture cannot be read, or the result not be encoded.
         """
         network = self._network(model)
         loop = asyncio.get_running_loop()
@@ -95,12 +95,13 @@ class RemovalService:
                 raise RefusalError(413, reason)
         async with self._pixels.share(pixels * (MATTING_COST if options.matting else 1)):
             lap()
-            photos = await loop.run_in_executor(self._pool, _read, picture, network.engine, options, image_format)
+            stream = _named(picture, "photo")
+            photos = await loop.run_in_executor(self._pool, read_photos, stream, network.engine, options, image_format)
             lap()
             futures = [asyncio.wrap_future(network.submit(photo.reduced)) for photo in photos.photos]
             soft_maps = await asyncio.gather(*futures)
             lap()
-            data = await loop.run_in_executor(self._pool, _write, photos, soft_maps, options, image_format)
+            data = await loop.run_in_executor(self._pool, encode_results, photos, soft_maps, options, image_format)
             lap()
         steps = ("wait", "read", "network", "write")
         return Outcome(data, dict(zip(steps, np.diff(times).tolist(), strict=True)))
@@ -109,11 +110,12 @@ class RemovalService:
         """Read a picture to put behind the object.
 
         Raises:
-            RefusalError: If it cannot be read or is too large.
+            RefusalError: If it is none or is too large.
+            ImageError: If it cannot be read.
         """
         check_picture(picture, self.limits.max_pixels, "background")
-        opened = partial(_open, picture, "background")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, opened)
+        stream = _named(picture, "background")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: to_rgb(open_image(stream)))
 
     def _network(self, model: str | None) -> EngineWorker:
         name = next(iter(self.networks)) if model is None else model
@@ -166,29 +168,8 @@ def check_picture(picture: bytes, max_pixels: int, role: str = "photo") -> int:
     return width * height
 
 
-def _read(picture: bytes, engine: Engine, options: RenderOptions, image_format: str) -> Frames:
-    try:
-        return read_photos(_named(picture, "photo"), engine, options, image_format)
-    except ImageError as error:
-        raise RefusalError(422, str(error)) from error
-
-
-def _open(picture: bytes, role: str) -> Image.Image:
-    try:
-        return to_rgb(open_image(_named(picture, role)))
-    except ImageError as error:
-        raise RefusalError(422, str(error)) from error
-
-
 def _named(picture: bytes, role: str) -> io.BytesIO:
     """A stream whose name errors tell."""
     stream = io.BytesIO(picture)
     stream.name = role
     return stream
-
-
-def _write(photos: Frames, soft_maps: list[np.ndarray], options: RenderOptions, image_format: str) -> bytes:
-    try:
-        return encode_results(photos, soft_maps, options, image_format)
-    except ImageError as error:
-        raise RefusalError(422, str(error)) from error
