@@ -6,9 +6,8 @@ import json
 import os
 import posixpath
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,8 +17,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
+from fsspec.implementations.local import LocalFileSystem
 
-from ..utils.files import remove_abandoned
+from ..utils.files import new_file, remove_abandoned, write_atomically
 
 VARIANT = "variant.json"
 NOT_COMPARED = {"source", "version"}
@@ -54,7 +54,7 @@ class Target:
         self.address, self.num_pieces = address, num_pieces
         with self._told("opened"):
             self.system, self.folder = fsspec.core.url_to_fs(os.path.expanduser(address))
-        self.is_local = "file" in _protocols(self.system)
+        self.is_local = isinstance(self.system, LocalFileSystem)
 
     def shard(self, piece: int) -> str:
         """The path of a shard."""
@@ -107,30 +107,18 @@ class Target:
         Raises:
             TargetError: If it cannot be written.
         """
-        with self._temporary() as path:
-            counts = _write_parquet(path, rows, features)
-            with self._told("written"):
-                if self.is_local:
-                    os.replace(path, self.shard(piece))
-                else:
-                    self.system.put_file(path, self.shard(piece))
-        return counts
-
-    @contextmanager
-    def _temporary(self) -> Iterator[str]:
         with self._told("written"):
-            folder = f"{self.folder}/data" if self.is_local else tempfile.gettempdir()
-            path = f"{folder}/.{uuid.uuid4().hex}.part"
-            try:
-                yield path
-            finally:
-                with suppress(OSError):
-                    os.unlink(path)
+            if self.is_local:
+                with new_file(self.shard(piece)) as path:
+                    return _write_parquet(path, rows, features)
+            with tempfile.TemporaryDirectory(prefix="u2net-hf-") as folder:
+                path = Path(folder, "shard.parquet")
+                counts = _write_parquet(path, rows, features)
+                self.system.put_file(str(path), self.shard(piece))
+                return counts
 
     def _put(self, data: bytes, path: str) -> None:
         if self.is_local:
-            from ..utils.files import write_atomically
-
             write_atomically(path, data)
         else:
             self.system.pipe_file(path, data)
@@ -155,17 +143,13 @@ class Target:
             raise TargetError(f"{self.address} cannot be {done}: {reason}") from error
 
 
-def _write_parquet(path: str, rows: Iterable[Mapping[str, Any]], features: Features) -> Counts:
+def _write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], features: Features) -> Counts:
     schema, counts, iterator = features.arrow_schema, Counts(), iter(rows)
     with pq.ParquetWriter(path, schema, compression="none") as writer:
         while group := list(islice(iterator, ROWS_PER_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
             failed = sum(row["error"] is not None for row in group)
             counts += Counts(len(group) - failed, failed)
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         os.fsync(file.fileno())
     return counts
-
-
-def _protocols(system: Any) -> tuple[str, ...]:
-    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
