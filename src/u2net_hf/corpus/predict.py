@@ -61,7 +61,10 @@ class Plan:
         """
         families = {family_of(find_model(name).config.get("model_type"), name) for name in self.models}
         if {family.output for family in families} == {"labels"} and len(self.models) == 1:
-            return self._load_labels()
+            from ..segmentation.network import load_network
+
+            network = load_network(self.models[0], engine=self.engine, device=self.device, dtype=self.dtype)
+            return MakeLabels(network, self.columns)
         if any(family.output != "saliency" for family in families):
             raise ValueError("the mean of several models is that of soft maps: name no U-Net among them")
         engine = load_engine(
@@ -72,12 +75,6 @@ class Plan:
             trust_remote_code=self.trust_remote_code,
         )
         return MakeMaps(engine, self.columns, self.batch_size, workers)
-
-    def _load_labels(self) -> MakeRows:
-        from ..segmentation.network import load_network
-
-        network = load_network(self.models[0], engine=self.engine, device=self.device, dtype=self.dtype)
-        return MakeLabels(network, self.columns)
 
     def variant(self, make_rows: MakeRows) -> dict[str, Any]:
         """How the rows of a target are made, for the record, and so that a later run makes them in the same way."""

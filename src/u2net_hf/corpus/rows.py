@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import numpy as np
@@ -52,22 +53,42 @@ class Columns:
             raise ValueError(f"bits must be 8 or 16, got {self.bits}")
 
 
-class MakeRows(Protocol):
-    """A loaded network, and what it makes of photos."""
+class MakeRows(ABC):
+    """A loaded network, and what it makes of photos.
+
+    Args:
+        columns: What a row holds.
+        pictures: The columns that are made.
+    """
+
+    def __init__(self, columns: Columns, *pictures: str) -> None:
+        self.columns = columns
+        names = ("image", *pictures) if columns.image else pictures
+        images = {name: datasets.Image() for name in names}
+        self.features = Features({"name": Value("string"), **images, "error": Value("string")})
 
     @property
+    @abstractmethod
     def variant(self) -> dict[str, Any]:
         """How the rows are made, for the record."""
 
-    @property
-    def features(self) -> Features:
-        """The columns of the rows."""
-
+    @abstractmethod
     def __call__(self, photos: Iterable[StoredPhoto]) -> Iterator[Row]:
         """A row for each photo, in order; of one that cannot be done, with its `error`."""
 
+    def _row(self, photo: StoredPhoto, **pictures: bytes) -> Row:
+        row: Row = {"name": _text(photo.name), "error": None}
+        if self.columns.image:
+            row["image"] = {"bytes": photo.data, "path": _text(Path(photo.path).name) if photo.path else None}
+        path = f"{_text(Path(photo.name).name)}.png"
+        return row | {name: {"bytes": data, "path": path} for name, data in pictures.items()}
 
-class MakeMaps:
+    def _failed(self, photo: StoredPhoto, error: Exception) -> Row:
+        told = " ".join(str(error).split()) or type(error).__name__
+        return self._row(photo) | {"error": _text(told)}
+
+
+class MakeMaps(MakeRows):
     """Soft maps of a U²-Net or IS-Net, as PNG.
 
     Args:
@@ -78,18 +99,14 @@ class MakeMaps:
     """
 
     def __init__(self, engine: Engine, columns: Columns, batch_size: int, workers: int | None = None) -> None:
-        self.engine, self.columns, self.batch_size, self.workers = engine, columns, batch_size, workers
+        super().__init__(columns, "map", *(["cut_out"] if columns.cut_out else []))
+        self.engine, self.batch_size, self.workers = engine, batch_size, workers
         self.options = RenderOptions(mask=not columns.cut_out)
 
     @property
     def variant(self) -> dict[str, Any]:
         """See [`MakeRows`]."""
         return {**self.engine.variant, "bits": self.columns.bits}
-
-    @property
-    def features(self) -> Features:
-        """See [`MakeRows`]."""
-        return _features(self.columns, "map", "cut_out" if self.columns.cut_out else None)
 
     def __call__(self, photos: Iterable[StoredPhoto]) -> Iterator[Row]:
         """See [`MakeRows`]."""
@@ -100,34 +117,32 @@ class MakeMaps:
         return read_photo(photo.stream(), self.engine, self.options)
 
     def _write(self, photo: StoredPhoto, read: Photo, soft_map: np.ndarray) -> Row:
-        row = _row(photo, self.columns)
         if self.columns.bits == 16:
             large = resize_map(soft_map, *read.size[::-1])
             levels = np.rint(np.clip(large, 0, 1) * np.float32(65535)).astype(np.uint16)
-            row["map"] = _stored(_png(Image.fromarray(levels)), photo)
+            stream = io.BytesIO()
+            Image.fromarray(levels).save(stream, "PNG", compress_level=1)
+            pictures = {"map": stream.getvalue()}
         else:
-            row["map"] = _stored(encode_image(render_mask(soft_map, read.size)), photo)
-        if self.columns.cut_out and read.pixels is not None:
-            row["cut_out"] = _stored(encode_image(render(read.pixels, soft_map, self.options, in_place=True)), photo)
-        return row
-
-    def _failed(self, photo: StoredPhoto, error: Exception) -> Row:
-        return _failed(photo, error, self.columns)
+            pictures = {"map": encode_image(render_mask(soft_map, read.size))}
+        if read.pixels is not None:
+            pictures["cut_out"] = encode_image(render(read.pixels, soft_map, self.options, in_place=True))
+        return self._row(photo, **pictures)
 
 
-class MakeLabels:
+class MakeLabels(MakeRows):
     """Label images of a U-Net that finds objects, as PNG of 16 bits; 0 is background.
 
     Args:
         network: As from [`u2net_hf.segmentation.network.load_network`].
         columns: What a row holds.
-        name: What the network was called.
     """
 
     def __init__(self, network: CellNetwork, columns: Columns) -> None:
         if columns.cut_out or columns.bits != 8:
             raise ValueError("--cut-out and --bits are for soft maps; a U-Net for objects gives label images")
-        self.network, self.columns = network, columns
+        super().__init__(columns, "labels")
+        self.network = network
 
     @property
     def variant(self) -> dict[str, Any]:
@@ -137,59 +152,28 @@ class MakeLabels:
         model = self.network.model
         return {"engine": str(model.engine), "dtype": str(model.dtype).removeprefix("torch."), "size": size}
 
-    @property
-    def features(self) -> Features:
-        """See [`MakeRows`]."""
-        return _features(self.columns, "labels")
-
     def __call__(self, photos: Iterable[StoredPhoto]) -> Iterator[Row]:
         """See [`MakeRows`]."""
         for photo in photos:
             try:
-                yield self._row(photo)
+                yield self._segment(photo)
             except Exception as error:
-                yield _failed(photo, error, self.columns)
+                yield self._failed(photo, error)
 
-    def _row(self, photo: StoredPhoto) -> Row:
+    def _segment(self, photo: StoredPhoto) -> Row:
         from ..segmentation.segmentation import segment_image
         from ..segmentation.writing import write_labels
 
-        data = photo.stream().getvalue()
         with tempfile.TemporaryDirectory() as folder:
             file, labels = Path(folder, "image" + Path(photo.path or "").suffix), Path(folder, "labels.png")
-            file.write_bytes(data)
+            file.write_bytes(photo.stream().getvalue())
             found = segment_image(file, self.network).labels
             if found.ndim != 2:
                 raise ValueError(f"has {len(found)} pages, a row holds one: cut the stack into its pages")
             write_labels([found], labels, "YX", None)
-            return _row(photo, self.columns) | {"labels": _stored(labels.read_bytes(), photo)}
-
-
-def _features(columns: Columns, *pictures: str | None) -> Features:
-    names = [*(["image"] if columns.image else []), *filter(None, pictures)]
-    return Features({"name": Value("string"), **{name: datasets.Image() for name in names}, "error": Value("string")})
-
-
-def _row(photo: StoredPhoto, columns: Columns) -> Row:
-    image = {"image": {"bytes": photo.data, "path": _text(Path(photo.path).name) if photo.path else None}}
-    return {"name": _text(photo.name), "error": None} | (image if columns.image else {})
-
-
-def _failed(photo: StoredPhoto, error: Exception, columns: Columns) -> Row:
-    told = " ".join(str(error).split()) or type(error).__name__
-    return _row(photo, columns) | {"error": _text(told)}
-
-
-def _stored(data: bytes, photo: StoredPhoto) -> dict[str, Any]:
-    return {"bytes": data, "path": f"{_text(Path(photo.name).name)}.png"}
+            return self._row(photo, labels=labels.read_bytes())
 
 
 def _text(name: str) -> str:
     r"""A text as a parquet file can hold it: of a file's name what is no UTF-8 becomes "\udcff" or so."""
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _png(picture: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
