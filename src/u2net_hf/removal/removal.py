@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -78,11 +78,11 @@ def remove_backgrounds(
     single = isinstance(jobs, Sequence) and len(jobs) == 1
     threads = usable_cores() if single else 1
 
-    def read(job: Job) -> Photo | Result | _Animated:
+    def read(job: Job) -> Photo | Result | Job:
         if not overwrite and job.destination.exists():
             return Result(job, "skipped")
         if is_animation(job.source, format_of(job.destination)):
-            return _Animated(job)
+            return job  # its frames are done one after the other, by the thread that has the engine
         return read_photo(job.source, engine, chosen)
 
     def write(job: Job, photo: Photo, soft_map: np.ndarray) -> Result:
@@ -93,15 +93,9 @@ def remove_backgrounds(
             raise ImageError(f"{job.source}: {error}") from error
         return Result(job, "done")
 
-    steps: Steps[Job, Result | _Animated] = Steps(read, write, Result.failed)
+    steps: Steps[Job, Result | Job] = Steps(read, write, Result.failed)
     for outcome in run_overlapped(jobs, engine, steps, batch_size=batch_size, workers=workers):
-        yield outcome if isinstance(outcome, Result) else _animate(outcome.job, engine, chosen)
-
-
-class _Animated(NamedTuple):
-    """A job whose frames are done one after the other, by the thread that has the engine."""
-
-    job: Job
+        yield outcome if isinstance(outcome, Result) else _animate(outcome, engine, chosen)
 
 
 def _animate(job: Job, engine: Engine, options: RenderOptions) -> Result:

@@ -31,7 +31,7 @@ class Smoother:
         if not 0 <= strength < 1:
             raise ValueError(f"smoothing must be at least 0 and below 1, got {strength}")
         self.strength = strength
-        self._flow = _optical_flow()
+        self._flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._before: tuple[np.ndarray, np.ndarray] | None = None
 
     def __call__(self, soft_map: np.ndarray, seen: Image.Image) -> np.ndarray:
@@ -51,10 +51,6 @@ class Smoother:
             soft_map = soft_map + share * (warp(earlier, back) - soft_map)
         self._before = soft_map, gray
         return soft_map
-
-
-def _optical_flow() -> Any:
-    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
 
 def _likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:

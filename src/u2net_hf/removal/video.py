@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ..engines.interface import Engine
 
 TIMES = "timestamps.txt"
+_Seen = tuple[Photo, int]  # a frame that is read, and its time
+_WriteFrame = Callable[[Image.Image, int], None]
 _FRAMES = re.compile(rf"\d{{6,}}\.png|{re.escape(TIMES)}")
 
 
@@ -77,15 +79,17 @@ def remove_from_video(
     count = 0
     with contextlib.ExitStack() as stack:
         if names_video(destination):
-            sink: _Sink = stack.enter_context(_video_file(Path(destination), video, options))
+            file = stack.enter_context(_video_file(Path(destination), video, options))
+            write: _WriteFrame = file.write
+            frames = stack.enter_context(video.open(file.add_audio, file.write_audio))
         else:
-            sink = stack.enter_context(_frame_folder(Path(destination), video, overwrite, compress_level))
-        frames = stack.enter_context(video.open(sink.add_audio, sink.write_audio))
+            write = stack.enter_context(_frame_folder(Path(destination), video, overwrite, compress_level))
+            frames = stack.enter_context(video.open())
         pool = stack.enter_context(worker_threads(workers))
         seen = map_ahead(pool, partial(_see, engine=engine, options=options), frames, workers)
         predicted = _predict(seen, engine, batch_size, smoother)
         for image, time in map_ahead(pool, partial(_finish, options=options), predicted, workers):
-            sink.write(image, time)
+            write(image, time)
             count += 1
             progress(count, video.frame_count)
     return count
@@ -102,49 +106,28 @@ def names_video(path: str | Path) -> bool:
     return not is_folder and bool(format_of(path, VIDEO_FORMATS))
 
 
-class _Seen(NamedTuple):
-    photo: Photo
-    time: int
-
-
-class _Predicted(NamedTuple):
-    photo: Photo
-    time: int
-    soft_map: np.ndarray
-
-
 def _see(frame: Frame, engine: Engine, options: RenderOptions) -> _Seen:
-    return _Seen(as_photo_seen(frame.image, engine, options), frame.time)
+    return as_photo_seen(frame.image, engine, options), frame.time
 
 
-def _predict(items: Iterable[_Seen], engine: Engine, batch_size: int, smoother: Smoother) -> Iterator[_Predicted]:
+def _predict(
+    items: Iterable[_Seen], engine: Engine, batch_size: int, smoother: Smoother
+) -> Iterator[tuple[_Seen, np.ndarray]]:
     def predict(batch: list[_Seen]) -> list[tuple[_Seen, np.ndarray]]:
-        maps = engine([item.photo.reduced for item in batch], None, False)
+        maps = engine([photo.reduced for photo, _ in batch], None, False)
         return list(zip(batch, maps, strict=True))
 
-    for item, soft_map in chain.from_iterable(engine.map(predict, batches(items, batch_size))):
-        yield _Predicted(item.photo, item.time, smoother(soft_map, item.photo.reduced))
+    for (photo, time), soft_map in chain.from_iterable(engine.map(predict, batches(items, batch_size))):
+        yield (photo, time), smoother(soft_map, photo.reduced)
 
 
-def _finish(item: _Predicted, options: RenderOptions) -> Frame:
-    return Frame(finish_photo(item.photo, item.soft_map, options), item.time)
-
-
-class _Sink(Protocol):
-    """Where frames go, and sound."""
-
-    def write(self, image: Image.Image, time: int) -> None:
-        """Take a frame, shown from `time` on."""
-
-    def add_audio(self, streams: list[Any]) -> None:
-        """Take notice of the streams of sound, before any frame."""
-
-    def write_audio(self, packet: Any) -> None:
-        """Take a packet of sound."""
+def _finish(item: tuple[_Seen, np.ndarray], options: RenderOptions) -> Frame:
+    (photo, time), soft_map = item
+    return Frame(finish_photo(photo, soft_map, options), time)
 
 
 @contextlib.contextmanager
-def _video_file(path: Path, video: VideoReader, options: RenderOptions) -> Iterator[_Sink]:
+def _video_file(path: Path, video: VideoReader, options: RenderOptions) -> Iterator[VideoWriter]:
     has_alpha = not options.mask and options.background is None
     check_video_format(path, has_alpha, video.size)
     with new_file(path) as temporary, VideoWriter(temporary, video, format_of(path, VIDEO_FORMATS), has_alpha) as file:
@@ -152,29 +135,17 @@ def _video_file(path: Path, video: VideoReader, options: RenderOptions) -> Itera
 
 
 @contextlib.contextmanager
-def _frame_folder(path: Path, video: VideoReader, overwrite: bool, compress_level: int) -> Iterator[_Sink]:
+def _frame_folder(path: Path, video: VideoReader, overwrite: bool, compress_level: int) -> Iterator[_WriteFrame]:
+    """A folder of PNG files, numbered; sound is left out."""
     if others := [file for file in (path.iterdir() if path.is_dir() else ()) if not _FRAMES.fullmatch(file.name)]:
         raise ImageError(f"{path}: holds other files than frames ({others[0].name}); name another folder")
     with new_folder(path, overwrite=overwrite) as folder:
-        frames = _Frames(folder, video, compress_level)
-        yield frames
-        lines = ["# timestamp format v2", *(f"{1000 * float(time * video.time_base):.3f}" for time in frames.times)]
+        times: list[int] = []
+
+        def write(image: Image.Image, time: int) -> None:
+            save_image(image, folder / f"{len(times):06}.png", compress_level=compress_level)
+            times.append(time)
+
+        yield write
+        lines = ["# timestamp format v2", *(f"{1000 * float(time * video.time_base):.3f}" for time in times)]
         (folder / TIMES).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-class _Frames:
-    """A folder of PNG files, numbered; sound is left out."""
-
-    def __init__(self, folder: Path, video: VideoReader, compress_level: int) -> None:
-        self.folder, self.compress_level = folder, compress_level
-        self.times: list[int] = []
-
-    def write(self, image: Image.Image, time: int) -> None:
-        save_image(image, self.folder / f"{len(self.times):06}.png", compress_level=self.compress_level)
-        self.times.append(time)
-
-    def add_audio(self, streams: list[Any]) -> None:
-        pass
-
-    def write_audio(self, packet: Any) -> None:
-        pass
