@@ -19,32 +19,10 @@ Token = Annotated[str | None, typer.Option("--token", help="Token of the Hub.", 
 
 STREAM = "-"
 
-
-class Dtype(StrEnum):
-    """Types of numbers that a network can be run with."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-    int8 = "int8"
-
-
-class TorchDtype(StrEnum):
-    """Types of numbers that PyTorch runs a network with."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class ExportDtype(StrEnum):
-    """Types of numbers in an exported network."""
-
-    float32 = "float32"
-    float16 = "float16"
-    int8 = "int8"
+# Types of numbers: that a network can be run with, that PyTorch runs it with, those in an exported network.
+Dtype = StrEnum("Dtype", ["auto", "float32", "bfloat16", "float16", "int8"])
+TorchDtype = StrEnum("TorchDtype", ["auto", "float32", "bfloat16", "float16"])
+ExportDtype = StrEnum("ExportDtype", ["float32", "float16", "int8"])
 
 
 def names_stream(inputs: Sequence[str], output: str | None) -> bool:

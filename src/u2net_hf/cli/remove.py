@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -20,17 +20,10 @@ from .reporting import report
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine
-    from ..images.outputs import Job
+    from ..images.outputs import Job, Result
     from ..models.u2net.render_u2net import RenderOptions
 
-
-class Suffix(StrEnum):
-    """Formats that can be written."""
-
-    png = "png"
-    webp = "webp"
-    jpg = "jpg"
-    gif = "gif"
+Suffix = StrEnum("Suffix", ["png", "webp", "jpg", "gif"])  # formats that can be written
 
 
 def remove(
@@ -140,6 +133,7 @@ def remove(
     from ..images.files import allow_megapixels, open_background
     from ..images.outputs import plan_outputs
     from ..models.u2net.render_u2net import RenderOptions
+    from ..removal.removal import remove_backgrounds
 
     if max_megapixels is not None:
         allow_megapixels(max_megapixels)
@@ -154,6 +148,7 @@ def remove(
         trust=trust_remote_code,
         verbose=verbose,
     )
+    carry_out = partial(remove_backgrounds, options=options, compress_level=compress_level, batch_size=batch_size)
     if names_videos(inputs):
         remove_videos(inputs, output, options, load, smoothing, compress_level, batch_size, overwrite)
     elif names_stream(inputs, output):
@@ -162,10 +157,10 @@ def remove(
         if output is None or not all(map(os.path.isdir, inputs)):
             raise ValueError("--watch needs folders, and --output with another one for the results")
         plan = partial(plan_outputs, inputs, output, suffix=f".{suffix}", allow_empty=True)
-        _watch(plan, options, compress_level, load, batch_size, overwrite)
+        _watch(plan, carry_out, load, overwrite)
     else:
         jobs = plan_outputs(inputs, output, suffix=f".{suffix}", tag="mask" if mask else "cut-out")
-        _remove_many(jobs, options, compress_level, load, batch_size, overwrite)
+        _remove_many(jobs, carry_out, load, overwrite)
 
 
 def _load_engine(
@@ -218,15 +213,9 @@ def _remove_one(
 
 
 def _remove_many(
-    jobs: list[Job],
-    options: RenderOptions,
-    compress_level: int,
-    load: Callable[[int], Engine],
-    batch_size: int,
-    overwrite: bool,
+    jobs: list[Job], carry_out: Callable[..., Iterator[Result]], load: Callable[[int], Engine], overwrite: bool
 ) -> None:
     """Files to files, with a progress bar, and a count of what was done."""
-    from ..removal.removal import remove_backgrounds
     from ..utils.files import remove_abandoned
     from ..utils.process import refuse_ranks, set_passive_wait_policy
     from ..utils.progress import progress_bar
@@ -235,29 +224,19 @@ def _remove_many(
     if len(jobs) > 1:  # one photo's network has the cores for itself, and waits faster awake
         set_passive_wait_policy()
     remove_abandoned({job.destination.parent for job in jobs})
-    results = remove_backgrounds(
-        jobs,
-        load(len(jobs)),
-        options=options,
-        compress_level=compress_level,
-        batch_size=batch_size,
-        overwrite=overwrite,
-    )
+    results = carry_out(jobs, load(len(jobs)), overwrite=overwrite)
     with progress_bar(total=len(jobs), unit="image") as progress:
         report(results, progress, jobs)
 
 
 def _watch(
     plan: Callable[[], list[Job]],
-    options: RenderOptions,
-    compress_level: int,
+    carry_out: Callable[..., Iterator[Result]],
     load: Callable[[int], Engine],
-    batch_size: int,
     overwrite: bool,
 ) -> None:
     """Do what comes into folders, until Ctrl-C, which ends when what is being written is written."""
     from ..images.watching import watch
-    from ..removal.removal import remove_backgrounds
     from ..utils.process import set_passive_wait_policy
 
     plan()  # wrong arguments are told at once
@@ -266,9 +245,7 @@ def _watch(
         engine = load(sys.maxsize)
         say("Watching; Ctrl-C ends.")
         for jobs in watch(plan, overwrite=overwrite):
-            for result in remove_backgrounds(
-                jobs, engine, options=options, compress_level=compress_level, batch_size=batch_size, overwrite=True
-            ):
+            for result in carry_out(jobs, engine, overwrite=True):
                 if result.error is None:
                     typer.echo(printable(result.job.destination))
                 else:

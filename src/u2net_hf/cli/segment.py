@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,12 +24,7 @@ if TYPE_CHECKING:
     from ..segmentation.network import CellNetwork
     from ..segmentation.segmentation import PageOptions
 
-
-class LabelSuffix(StrEnum):
-    """Formats of label images."""
-
-    tif = "tif"
-    png = "png"
+LabelSuffix = StrEnum("LabelSuffix", ["tif", "png"])  # formats of label images
 
 
 def segment(
@@ -119,8 +115,14 @@ def segment(
     options, outputs = PageOptions(channel, size), Outputs(overlay, table, probabilities)
 
     def load() -> CellNetwork:
-        choice = {"engine": engine, "device": device, "dtype": dtype}
-        return _load(model, average_rotations=average_rotations, instances=instances, **choice)
+        from ..segmentation.network import load_network
+        from ..utils.process import keep_freed_memory
+
+        keep_freed_memory()
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells of damage that is then raised as an error
+        return load_network(
+            model, engine=engine, device=device, dtype=dtype, average_rotations=average_rotations, instances=instances
+        )
 
     if names_stream(inputs, output):
         if output in (None, STREAM) and outputs.names:
@@ -129,17 +131,6 @@ def segment(
     else:
         jobs = plan_segmentations(inputs, output, f".{suffix}", outputs)
         _segment_many(jobs, options, outputs, load, overwrite)
-
-
-def _load(model: str, **options: Any) -> CellNetwork:
-    import logging
-
-    from ..segmentation.network import load_network
-    from ..utils.process import keep_freed_memory
-
-    keep_freed_memory()
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells of damage that is then raised as an error
-    return load_network(model, **options)
 
 
 def _segment_one(
