@@ -15,7 +15,7 @@ TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the code that a model of others brings along; torch only.")
 ]
 Private = Annotated[bool, typer.Option("--private", help="Make a new repository private.")]
-Token = Annotated[str | None, typer.Option("--token", help="Token of the Hub.", show_default=False)]
+Token = Annotated[str | None, typer.Option(help="Token of the Hub.", show_default=False)]
 
 STREAM = "-"
 

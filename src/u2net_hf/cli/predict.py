@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..corpus.predict import Plan
     from ..corpus.target import Counts
 
-UNAVAILABLE = "predict needs other packages: pip install 'u2net-hf[ray]'"
-
 
 def predict(
     source: Annotated[
@@ -54,7 +52,7 @@ def predict(
         str | None, typer.Option(metavar="USER/NAME", help="Upload the data set with a card at the end.")
     ] = None,
     license: Annotated[
-        str | None, typer.Option("--license", help="Terms of the photos' owners and the weights, for the card.")
+        str | None, typer.Option(help="Terms of the photos' owners and the weights, for the card.")
     ] = None,
     private: Private = False,
     token: Token = None,
@@ -81,8 +79,11 @@ def predict(
         from ..corpus.predict import Plan, predict_here
         from ..corpus.rows import Columns
         from ..data.photos import load_photos
+
+        if on_ray := bool(num_actors or cores_per_actor or address):
+            from ..corpus.on_ray import predict_on_ray
     except ModuleNotFoundError as error:
-        raise RuntimeError(UNAVAILABLE) from error
+        raise RuntimeError("predict needs other packages: pip install 'u2net-hf[ray]'") from error
     from ..utils.process import keep_freed_memory, set_passive_wait_policy
 
     keep_freed_memory()
@@ -106,14 +107,7 @@ def predict(
         batch_size,
         trust_remote_code,
     )
-    if num_actors or cores_per_actor or address:
-        try:
-            from ..corpus.on_ray import predict_on_ray
-        except ModuleNotFoundError as error:
-            raise RuntimeError(UNAVAILABLE) from error
-        _report(predict_on_ray(plan, num_actors, cores_per_actor, address), plan)
-    else:
-        _report(predict_here(plan), plan)
+    _report(predict_on_ray(plan, num_actors, cores_per_actor, address) if on_ray else predict_here(plan), plan)
     if push_to_hub:
         from ..hub.predictions import publish_predictions
 

@@ -25,6 +25,7 @@ from datasets.utils.py_utils import convert_file_size_to_int
 from huggingface_hub import DatasetCardData
 
 from ..data.corpora import corpus_splits, load_corpus
+from ..evaluation.results import corpus_name
 from ..hub.cards import dataset_card
 from ..hub.publish import publish_dataset
 from ..hub.upload import check_account, check_repo_id
@@ -43,17 +44,12 @@ def main(
     split: Annotated[
         list[str] | None,
         typer.Option(
-            "--split",
             metavar="NAME[=SOURCE]",
             help="A split of the output and where it comes from; may be repeated. Default: every split, as it is.",
         ),
     ] = None,
-    license: Annotated[
-        str, typer.Option("--license", help="License of the data, in the Hub's short form.")
-    ] = "unknown",
-    title: Annotated[
-        str | None, typer.Option("--title", help="Title of the card. Default: the folder's name.")
-    ] = None,
+    license: Annotated[str, typer.Option(help="License of the data, in the Hub's short form.")] = "unknown",
+    title: Annotated[str | None, typer.Option(help="Title of the card. Default: the folder's name.")] = None,
     max_shard_size: Annotated[str, typer.Option("--max_shard_size", help="Largest file.")] = "500MB",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output.")] = False,
     push_to_hub: Annotated[
@@ -98,10 +94,8 @@ def prepare(
             assert isinstance(rows, Dataset)
             shards = write_shards(rows, made / "data", name, max_bytes)
             infos.append(SplitInfo(name, sum(shard.stat().st_size for shard in shards), len(rows)))
-        origin = Path(source).resolve().name if Path(source).exists() else source  # no path of this machine
-        card = dataset_card(
-            describe(title or output_dir.name, license, infos), location=output_dir.name, source=origin
-        )
+        metadata = describe(title or output_dir.name, license, infos)
+        card = dataset_card(metadata, location=output_dir.name, source=corpus_name(source))
         (made / "README.md").write_text(card, encoding="utf-8")
     return {info.name: info.num_examples for info in infos}
 

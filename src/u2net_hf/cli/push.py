@@ -28,23 +28,14 @@ def model(
     repo_id: Repository,
     results: Annotated[
         Path | None,
-        typer.Option(
-            "--results",
-            help="Results of `evaluate-sod` or `evaluate-cells`; of shipped weights known.",
-        ),
+        typer.Option(help="Results of `evaluate-sod` or `evaluate-cells`; of shipped weights known."),
     ] = None,
-    example: Annotated[
-        list[Path] | None, typer.Option("--example", help="A photo to show on the card; may be repeated.")
-    ] = None,
-    onnx: Annotated[Path | None, typer.Option("--onnx", help="A folder of `u2net-hf export`, to go along.")] = None,
-    license: Annotated[
-        str | None, typer.Option("--license", help="License of the weights; known for published names.")
-    ] = None,
-    training_data: Annotated[
-        str | None, typer.Option("--training-data", help="What it was trained on, under which terms.")
-    ] = None,
-    description: Annotated[str | None, typer.Option("--description", help="What it finds, in a sentence.")] = None,
-    launch: Annotated[str | None, typer.Option("--launch", help="The command that trained it.")] = None,
+    example: Annotated[list[Path] | None, typer.Option(help="A photo to show on the card; may be repeated.")] = None,
+    onnx: Annotated[Path | None, typer.Option(help="A folder of `u2net-hf export`, to go along.")] = None,
+    license: Annotated[str | None, typer.Option(help="License of the weights; known for published names.")] = None,
+    training_data: Annotated[str | None, typer.Option(help="What it was trained on, under which terms.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it finds, in a sentence.")] = None,
+    launch: Annotated[str | None, typer.Option(help="The command that trained it.")] = None,
     private: Private = False,
     token: Token = None,
     dry_run: DryRun = None,
