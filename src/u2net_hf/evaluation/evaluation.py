@@ -7,7 +7,8 @@ the same numbers as the model that made them. With several processes each takes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ..engines.predict import batches, predict_batch
-from ..images.files import mask_image, save_image
+from ..images.files import find_images, mask_image, open_image, save_image
 from ..sod_metrics import Pair, SODMetrics, mae
 
 if TYPE_CHECKING:
@@ -66,22 +67,19 @@ class FolderMaps:
     """
 
     folder: Path
-    paths: dict[str, Path] = field(init=False, default_factory=dict)
     variant = {"maps": "from files"}
 
-    def __post_init__(self) -> None:
-        from ..images.files import find_images
-
-        for path in find_images(self.folder):
-            self.paths[path.relative_to(self.folder).with_suffix("").as_posix()] = path
+    @cached_property
+    def paths(self) -> dict[str, Path]:
+        """The maps by the names of their photos."""
+        found = find_images(self.folder)
+        return {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in found}
 
     def __call__(self, batches: Iterable[Sequence[Row]]) -> Iterator[tuple[Row, Image.Image]]:
         """Read the maps of the rows; one of another size than its mask is resized bilinearly."""
         return ((row, self._read(row)) for rows in batches for row in rows)
 
     def _read(self, row: Row) -> Image.Image:
-        from ..images.files import open_image
-
         saliency, size = open_image(self._path(row["name"])).convert("L"), row["mask"].size
         return saliency if saliency.size == size else saliency.resize(size, Image.Resampling.BILINEAR)
 

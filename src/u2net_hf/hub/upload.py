@@ -82,7 +82,14 @@ def upload_folder(
         HubError: If the Hub refuses, or still fails after a few attempts.
         ValueError: If the folder holds a link, or nothing.
     """
-    files = {path.relative_to(folder).as_posix(): path for path in _files_in(Path(folder))}
+    files: dict[str, Path] = {}
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path} is a link or no regular file: only what lies in the folder itself is uploaded.")
+        if path.is_file():
+            files[path.relative_to(folder).as_posix()] = path
+    if not files:
+        raise ValueError(f"{folder} holds no files to upload.")
     api = HfApi(token=token)
 
     def make() -> str:
@@ -109,18 +116,6 @@ def upload_folder(
             f"{url}/settings."
         ) from error
     return url
-
-
-def _files_in(folder: Path) -> Iterator[Path]:
-    empty = True
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise ValueError(f"{path} is a link or no regular file: only what lies in the folder itself is uploaded.")
-        if path.is_file():
-            empty = False
-            yield path
-    if empty:
-        raise ValueError(f"{folder} holds no files to upload.")
 
 
 def retry(repo_id: str, action: Callable[[], _Outcome]) -> _Outcome:
