@@ -13,6 +13,7 @@ and worst.png: the worst images, with the true outlines (green) and those found 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -171,10 +172,7 @@ def table(kind: str, rows: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def run() -> None:
-    """Run this with the arguments of the command line."""
-    run_script(main, __doc__)
-
+run = partial(run_script, main, __doc__)  # with the arguments of the command line
 
 if __name__ == "__main__":
     run()

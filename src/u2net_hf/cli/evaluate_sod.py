@@ -19,6 +19,7 @@ U²-Net paper), curves.png and curves.svg, and worst_and_best.png, one for each 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -153,10 +154,7 @@ def write_pictures_and_table(scores: list[Any], table: str, output_dir: Path) ->
     write_atomically(output_dir / "results.md", table)
 
 
-def run() -> None:
-    """Run this with the arguments of the command line."""
-    run_script(main, __doc__)
-
+run = partial(run_script, main, __doc__)  # with the arguments of the command line
 
 if __name__ == "__main__":
     run()

@@ -11,6 +11,7 @@ byte by byte. The output loads with `load_corpus`, or without this package with 
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -57,47 +58,29 @@ def main(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new data set on the Hub private.")] = False,
 ) -> None:
-    """Parse the command line, prepare, upload."""
+    """Write shards and card to a temporary folder beside `output_dir`, rename it, upload."""
     if push_to_hub:  # before hours of work
         if license == "unknown":
             raise ValueError("--push_to_hub needs --license: say under which terms the data may be used.")
         check_repo_id(push_to_hub)
         check_account(push_to_hub)
-    counts = prepare(corpus, output_dir, split or [], license, title, max_shard_size, overwrite)
-    print(f"{printable(output_dir)}: " + ", ".join(f"{name} {count} pairs" for name, count in counts.items()))
-    if push_to_hub:
-        print(publish_dataset(output_dir, push_to_hub, private=private))
-
-
-def prepare(
-    source: str,
-    output_dir: Path,
-    splits: list[str],
-    license: str,
-    title: str | None,
-    max_shard_size: str,
-    overwrite: bool,
-) -> dict[str, int]:
-    """Write shards and card to a temporary folder beside `output_dir`, then rename it.
-
-    Returns:
-        The number of pairs of each split.
-    """
     _check_output(output_dir, overwrite)
     max_bytes = _bytes(max_shard_size)
-    wanted = [_name_and_source(text) for text in splits or corpus_splits(source)]
-    output_dir = output_dir.absolute()
-    with new_folder(output_dir, overwrite=overwrite) as made:
+    wanted = [_name_and_source(text) for text in split or corpus_splits(corpus)]
+    folder = output_dir.absolute()
+    with new_folder(folder, overwrite=overwrite) as made:
         infos = []
-        for name, source_split in wanted:
-            rows = load_corpus(source, source_split)
+        for name, source in wanted:
+            rows = load_corpus(corpus, source)
             assert isinstance(rows, Dataset)
             shards = write_shards(rows, made / "data", name, max_bytes)
             infos.append(SplitInfo(name, sum(shard.stat().st_size for shard in shards), len(rows)))
-        metadata = describe(title or output_dir.name, license, infos)
-        card = dataset_card(metadata, location=output_dir.name, source=corpus_name(source))
+        metadata = describe(title or folder.name, license, infos)
+        card = dataset_card(metadata, location=folder.name, source=corpus_name(corpus))
         (made / "README.md").write_text(card, encoding="utf-8")
-    return {info.name: info.num_examples for info in infos}
+    print(f"{printable(output_dir)}: " + ", ".join(f"{info.name} {info.num_examples} pairs" for info in infos))
+    if push_to_hub:
+        print(publish_dataset(output_dir, push_to_hub, private=private))
 
 
 def write_shards(rows: Dataset, folder: Path, name: str, max_bytes: int) -> list[Path]:
@@ -174,10 +157,7 @@ def _check_output(folder: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} was not made by this script and is not overwritten.")
 
 
-def run() -> None:
-    """Run this with the arguments of the command line."""
-    run_script(main, __doc__)
-
+run = partial(run_script, main, __doc__)  # with the arguments of the command line
 
 if __name__ == "__main__":
     run()

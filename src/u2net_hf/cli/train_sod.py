@@ -222,23 +222,19 @@ def main(arguments: SODArguments) -> None:
 
 def load_corpora(arguments: SODArguments) -> tuple[Any, Any]:
     """What to train on, and what to validate on."""
-    masks: dict[str, Any] = {"object_values": arguments.object_values, "class_labels": bool(arguments.num_labels)}
+    load = partial(load_corpus, object_values=arguments.object_values, class_labels=bool(arguments.num_labels))
     names, columns = arguments.dataset_name, arguments.mask_column or ["auto"]
     if len(columns) not in (1, len(names)):
         raise ValueError(f"--mask_column names {len(columns)} columns for {len(names)} corpora: one, or one for each.")
     columns = columns * (len(names) if len(columns) == 1 else 1)
     chosen = [None if column == "auto" else column for column in columns]
-
-    def load(name: str, split: str, column: str | None, streaming: bool = False) -> Any:
-        return load_corpus(name, split, streaming, mask_column=column, **masks)
-
     parts = [
-        load(name, arguments.train_split, column, arguments.streaming)
+        load(name, arguments.train_split, arguments.streaming, mask_column=column)
         for name, column in zip(names, chosen, strict=True)
     ]
     other = arguments.validation_dataset_name
     column = arguments.validation_mask_column or (None if other else chosen[0])
-    validation = load(other or names[0], arguments.validation_split, column)
+    validation = load(other or names[0], arguments.validation_split, mask_column=column)
     if len(parts) == 1:
         return parts[0], validation
     return Mixture(parts, arguments.dataset_weight or [len(part) for part in parts]), validation
@@ -288,10 +284,7 @@ def load_network(arguments: SODArguments, corpus: Any, make_sample: MakeSaliency
     return restore_batch_norm(model.to(usable_device(None)), islice(loader, BATCH_NORM_BATCHES))
 
 
-def run() -> None:
-    """Run this with the arguments of the command line."""
-    run_script(main, SODArguments, __doc__)
-
+run = partial(run_script, main, SODArguments, __doc__)  # with the arguments of the command line
 
 if __name__ == "__main__":
     run()

@@ -171,10 +171,7 @@ def make_optimizer(arguments: UNetArguments, model: torch.nn.Module) -> torch.op
     return torch.optim.SGD(model.parameters(), momentum=arguments.momentum, **options)
 
 
-def run() -> None:
-    """Run this with the arguments of the command line."""
-    run_script(main, UNetArguments, __doc__)
-
+run = partial(run_script, main, UNetArguments, __doc__)  # with the arguments of the command line
 
 if __name__ == "__main__":
     run()

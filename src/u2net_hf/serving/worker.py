@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -62,12 +63,10 @@ class EngineWorker:
 
     def _fill(self, batch: list[_Item]) -> tuple[list[_Item], bool]:
         """Add what is waiting; and whether that was the last."""
-        try:
+        with suppress(Empty):
             while len(batch) < self.batch_size:
                 item = self._queue.get_nowait()
                 if item is None:
                     return batch, True
                 batch.append(item)
-        except Empty:
-            pass
         return batch, False
