@@ -10,6 +10,11 @@ from typing import Annotated
 
 import typer
 
+Inputs = Annotated[list[str], typer.Argument(help="Images and folders; - reads one image from standard input.")]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="A file for one image, else a folder; - writes to standard output."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda:1, mps; by default the fastest.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the code that a model of others brings along; torch only.")

@@ -14,7 +14,7 @@ import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable, say
-from .options import STREAM, Device, Dtype, TrustRemoteCode, check_destination, names_stream
+from .options import STREAM, Device, Dtype, Inputs, Output, TrustRemoteCode, check_destination, names_stream
 from .remove_video import names_videos, remove_videos
 from .reporting import report
 
@@ -27,11 +27,8 @@ Suffix = StrEnum("Suffix", ["png", "webp", "jpg", "gif"])  # formats that can be
 
 
 def remove(
-    inputs: Annotated[list[str], typer.Argument(help="Images and folders; - reads one image from standard input.")],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", help="A file for one image, else a folder; - writes to standard output."),
-    ] = None,
+    inputs: Inputs,
+    output: Output = None,
     models: Annotated[
         list[str] | None,
         typer.Option(

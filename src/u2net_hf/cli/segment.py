@@ -15,7 +15,7 @@ import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable
-from .options import STREAM, Device, TorchDtype, check_destination, names_stream
+from .options import STREAM, Device, Inputs, Output, TorchDtype, check_destination, names_stream
 from .reporting import report
 
 if TYPE_CHECKING:
@@ -28,11 +28,8 @@ LabelSuffix = StrEnum("LabelSuffix", ["tif", "png"])  # formats of label images
 
 
 def segment(
-    inputs: Annotated[list[str], typer.Argument(help="Images and folders; - reads one image from standard input.")],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", help="A file for one image, else a folder; - writes to standard output."),
-    ] = None,
+    inputs: Inputs,
+    output: Output = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="A published name (see `pull`), a folder, or a Hub id.")
     ] = "nuclei",

@@ -80,7 +80,8 @@ class FolderMaps:
         return ((row, self._read(row)) for rows in batches for row in rows)
 
     def _read(self, row: Row) -> Image.Image:
-        saliency, size = open_image(self._path(row["name"])).convert("L"), row["mask"].size
+        path = self.paths.get(row["name"]) or self.paths[Path(row["name"]).name]
+        saliency, size = open_image(path).convert("L"), row["mask"].size
         return saliency if saliency.size == size else saliency.resize(size, Image.Resampling.BILINEAR)
 
     def check(self, names: Sequence[str]) -> None:
@@ -92,9 +93,6 @@ class FolderMaps:
         missing = [name for name in names if not {name, Path(name).name} & self.paths.keys()]
         if missing:
             raise ValueError(f"{self.folder}: no map for {len(missing)} of {len(names)} photos: {', '.join(missing)}")
-
-    def _path(self, name: str) -> Path:
-        return self.paths.get(name) or self.paths[Path(name).name]
 
 
 @dataclass(frozen=True)
