@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
@@ -124,26 +124,19 @@ class Budget:
 
     def __init__(self, amount: int) -> None:
         self.amount = self.left = amount
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._first, self._more = asyncio.Lock(), asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def share(self, size: int) -> AsyncIterator[None]:
         """Wait until there is so much, or all of it if the size is larger, and have it meanwhile."""
         size = min(size, self.amount)
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
-        self._serve()
+        async with self._first:  # a lock lets them in as they come, so that a large share is not overtaken for ever
+            while self.left < size:
+                self._more.clear()
+                await self._more.wait()
+            self.left -= size
         try:
-            await turn
             yield
         finally:
-            if turn.done() and not turn.cancelled():
-                self.left += size
-            self._serve()
-
-    def _serve(self) -> None:
-        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self.left):
-            size, turn = self._waiting.popleft()
-            if not turn.cancelled():
-                self.left -= size
-                turn.set_result(None)
+            self.left += size
+            self._more.set()
