@@ -25,20 +25,19 @@ file as npm has it holds its weights in half precision; here they are widened to
 def run(output: Path, rounds: int, threads: int) -> None:
     """Measure and write the section "detail"; without ONNX Runtime where a cap does not reach it."""
     pull(NETWORK)  # before any clock runs
-    torch_sides = [Side("PyTorch, plain, float32", build_plain, (threads,))]
-    torch_sides.append(Side("PyTorch, fused, float32", build_fused, (threads, "float32")))
+    sides = [Side("PyTorch, plain, float32", build_plain, (threads,))]
+    sides.append(Side("PyTorch, fused, float32", build_fused, (threads, "float32")))
     notes = [NOTE.format(threads=threads), *note_cap()]
     if cpu_computes_in("bfloat16") is False:
         notes.append(EMULATED)
     else:
-        torch_sides.append(Side("PyTorch, fused, bfloat16", build_fused, (threads, "bfloat16")))
-    if is_cap_partial():
-        save(output, "detail", TITLE, [compare(f"{TITLE}, 1 image", torch_sides, rounds)], notes)
-        return
+        sides.append(Side("PyTorch, fused, bfloat16", build_fused, (threads, "bfloat16")))
     with tempfile.TemporaryDirectory() as folder:
-        file = in_single_precision(pull_onnx(NETWORK), Path(folder) / "isnet.onnx")
-        rival = Side("ONNX Runtime, the published file, float32", build_onnxruntime, (str(file), threads))
-        save(output, "detail", TITLE, [compare(f"{TITLE}, 1 image", [rival, *torch_sides], rounds)], notes)
+        if not is_cap_partial():
+            file = in_single_precision(pull_onnx(NETWORK), Path(folder) / "isnet.onnx")
+            rival = Side("ONNX Runtime, the published file, float32", build_onnxruntime, (str(file), threads))
+            sides.insert(0, rival)
+        save(output, "detail", TITLE, [compare(f"{TITLE}, 1 image", sides, rounds)], notes)
 
 
 def in_single_precision(published: Path, path: Path) -> Path:

@@ -132,9 +132,14 @@ def build_authors_way(network: str, batch: int, threads: int) -> Work:
 
 def build_fused(network: str, batch: int, threads: int, dtype: str) -> Work:
     """The fused network, as the commands of this package run it."""
+    from safetensors.torch import load_file
+
     keep_freed_memory()
     torch.set_num_threads(threads)
-    model, images = _fused(network, dtype), _pixel_values(batch)
+    folder, images = pull(network), _pixel_values(batch)
+    config = json.loads((folder / "config.json").read_text())
+    weights = load_file(folder / "model.safetensors")
+    model = FusedU2Net.from_state_dict(config, weights, getattr(torch, dtype))
     return lambda: model(images).sigmoid()
 
 
@@ -164,12 +169,3 @@ def build_engine(network: str, threads: int, engine: str, dtype: str) -> Work:
     if not hasattr(loaded, "probabilities"):
         raise ValueError(f"{engine} takes no pixel values")
     return lambda: loaded.probabilities(images)
-
-
-def _fused(network: str, dtype: str) -> FusedU2Net:
-    from safetensors.torch import load_file
-
-    folder = pull(network)
-    config = json.loads((folder / "config.json").read_text())
-    weights = load_file(folder / "model.safetensors")
-    return FusedU2Net.from_state_dict(config, weights, getattr(torch, dtype))

@@ -31,9 +31,9 @@ def run(
     for network in networks:
         arguments = (network, batch, steps, threads)
         sides = [
-            Side("the authors' way: float32, Adam", build_authors_step, arguments),
-            Side(f"ours: {dtype}, channels_last, fused Adam, freed memory kept", build_our_step, arguments),
-            Side("the same with gradient checkpointing", build_our_step, (*arguments, True)),
+            Side("the authors' way: float32, Adam", build_step, arguments),
+            Side(f"ours: {dtype}, channels_last, fused Adam, freed memory kept", build_step, (*arguments, True)),
+            Side("the same with gradient checkpointing", build_step, (*arguments, True, True)),
         ]
         rows.append(compare(f"{network}, {CROP}x{CROP}, batch {batch}", sides, rounds, batch * steps))
     note = f"Random images and masks, forward, backward and optimizer; {threads} threads. Images/s = 1000 / ms."
@@ -47,22 +47,14 @@ def run(
         save(output, "loader", "The loader of a training", [loaded], ["Images/s = 1000 / ms."])
 
 
-def build_authors_step(network: str, batch: int, steps: int, threads: int) -> Work:
-    """The plain network in float32, as the released training script runs it."""
-    return _build_step(network, batch, steps, threads)
-
-
-def build_our_step(network: str, batch: int, steps: int, threads: int, checkpointing: bool = False) -> Work:
-    """As `scripts/train_sod.py` with its options for speed."""
-    keep_freed_memory()
-    return _build_step(network, batch, steps, threads, True, checkpointing)
-
-
-def _build_step(
+def build_step(
     network: str, batch: int, steps: int, threads: int, fast: bool = False, checkpointing: bool = False
 ) -> Work:
+    """The plain network in float32, as the released training script runs it; `fast`: as ours with its options."""
     from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 
+    if fast:
+        keep_freed_memory()
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     model: Any = U2NetForImageSegmentation(CONFIGS[network]()).train()

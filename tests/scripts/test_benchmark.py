@@ -270,8 +270,8 @@ def test_the_steps_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CROP", 16)
     monkeypatch.setattr(training, "CONFIGS", {"tiny": tiny_u2net_config})
     monkeypatch.setattr(training, "keep_freed_memory", lambda: True)  # it would last for the other tests
-    training.build_authors_step("tiny", 2, 1, 1)()
-    training.build_our_step("tiny", 2, 1, 1, True)()
+    training.build_step("tiny", 2, 1, 1)()
+    training.build_step("tiny", 2, 1, 1, fast=True, checkpointing=True)()
 
 
 def test_a_command_starts_without_earlier_results(tmp_path: Path) -> None:
