@@ -70,10 +70,11 @@ class Photos(ABC):
 
     Args:
         spec: What the user called them.
+        num_photos: How many there are, if that is known beforehand.
     """
 
-    def __init__(self, spec: str) -> None:
-        self.spec = spec
+    def __init__(self, spec: str, num_photos: int | None = None) -> None:
+        self.spec, self.num_photos = spec, num_photos
 
     @abstractmethod
     def __len__(self) -> int:
@@ -82,11 +83,6 @@ class Photos(ABC):
     @abstractmethod
     def read(self, piece: int) -> Iterator[StoredPhoto]:
         """The photos of a piece, lazily, always the same in the same order."""
-
-    @property
-    def num_photos(self) -> int | None:
-        """How many photos there are, if that is known beforehand."""
-        return None
 
     @property
     def digest(self) -> str:
@@ -124,16 +120,11 @@ class FilePhotos(Photos):
     """
 
     def __init__(self, spec: str, files: Sequence[tuple[str, str]], piece_size: int) -> None:
-        super().__init__(spec)
+        super().__init__(spec, len(files))
         self.files, self.piece_size = files, piece_size
 
     def __len__(self) -> int:
         return -(-len(self.files) // self.piece_size)
-
-    @property
-    def num_photos(self) -> int:
-        """See [`Photos`]."""
-        return len(self.files)
 
     def _names(self) -> Sequence[Any]:
         return [self.piece_size, *(name for name, _ in self.files)]
@@ -156,23 +147,18 @@ class ParquetPhotos(Photos):
     def __init__(self, spec: str, files: Sequence[str], piece_size: int) -> None:
         super().__init__(spec)
         self.pieces: list[tuple[str, int, int]] = []
-        self.counts: dict[str, int] = {}
+        self.num_photos, self.num_files = 0, len(files)
         for address in files:
             with fsspec.open(address, "rb") as file:
                 metadata = pq.read_metadata(file)
             features = Features.from_arrow_schema(metadata.schema.to_arrow_schema())
             self.image, self.names = find_image_column(features, spec), find_names(features)
-            self.counts[address] = metadata.num_rows
+            self.num_photos += metadata.num_rows
             starts = range(0, metadata.num_rows, piece_size)
             self.pieces += [(address, start, min(start + piece_size, metadata.num_rows)) for start in starts]
 
     def __len__(self) -> int:
         return len(self.pieces)
-
-    @property
-    def num_photos(self) -> int:
-        """See [`Photos`]."""
-        return sum(self.counts.values())
 
     def _names(self) -> Sequence[Any]:
         return [(posixpath.basename(address), *rows) for address, *rows in self.pieces]
@@ -199,8 +185,8 @@ class ParquetPhotos(Photos):
         name = record[self.names] if self.names else None
         if not name:
             path = cell.get("path") if isinstance(cell, dict) else None
-            number = row if len(self.counts) == 1 else f"{posixpath.basename(address).rsplit('.', 1)[0]}-{row:06d}"
-            name = stem_of(path, row) if path or len(self.counts) == 1 else str(number)
+            numbered = f"{posixpath.basename(address).rsplit('.', 1)[0]}-{row:06d}"
+            name = stem_of(path, row) if path or self.num_files == 1 else numbered
         return self._from_cell(name, cell)
 
 
@@ -221,7 +207,7 @@ class TablePhotos(Photos):
     """Rows of a `datasets.Dataset`, which is on this machine."""
 
     def __init__(self, spec: str, table: Dataset, piece_size: int) -> None:
-        super().__init__(spec)
+        super().__init__(spec, len(table))
         self.image, self.names = find_image_column(table.features, spec), find_names(table.features)
         columns = [self.image] + ([self.names] if self.names else [])
         self.table = table.select_columns(columns).cast_column(self.image, datasets.Image(decode=False))
@@ -229,11 +215,6 @@ class TablePhotos(Photos):
 
     def __len__(self) -> int:
         return -(-len(self.table) // self.piece_size)
-
-    @property
-    def num_photos(self) -> int:
-        """See [`Photos`]."""
-        return len(self.table)
 
     def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
@@ -295,7 +276,8 @@ def load_photos(spec: str | os.PathLike, split: str | None = None, piece_size: i
     if builder.name == "parquet" and not part:
         return ParquetPhotos(name, [str(file) for file in builder.config.data_files[wanted]], piece_size)
     if part or (root.exists() and builder.name != "webdataset"):
-        return TablePhotos(name, _whole(builder, wanted, part), piece_size)
+        builder.download_and_prepare()
+        return TablePhotos(name, builder.as_dataset(split=wanted + part), piece_size)
     return StreamPhotos(name, builder.as_streaming_dataset(split=wanted))
 
 
@@ -318,12 +300,6 @@ def load_photo_table(spec: str | os.PathLike, split: str | None = None) -> Datas
     cells = [photo for piece in range(len(photos)) for photo in photos.read(piece) if photo.data is not None]
     columns = {"image": [{"bytes": photo.data, "path": photo.path} for photo in cells]}
     return Dataset.from_dict(columns | {"name": [photo.name for photo in cells]}, features=PHOTO_FEATURES)
-
-
-def _whole(builder: Any, split: str, part: str) -> Dataset:
-    builder.download_and_prepare()
-    table: Dataset = builder.as_dataset(split=split + part)
-    return table
 
 
 def _local_files(root: Path, split: str | None) -> list[tuple[str, str]]:
