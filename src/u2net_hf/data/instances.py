@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .weight_map import check_instances, numbered_from_one
+from .weight_map import check_instances, each_instance
 
 
 def depth_levels(instances: np.ndarray, num_levels: int, rim: float = 0.0) -> np.ndarray:
@@ -28,12 +28,7 @@ def depth_levels(instances: np.ndarray, num_levels: int, rim: float = 0.0) -> np
     if not 1 <= num_levels <= 254:
         raise ValueError(f"`num_levels` must be between 1 and 254, got {num_levels}.")
     levels = np.zeros(instances.shape, np.uint8)
-    instances = numbered_from_one(instances)
-    for label, box in enumerate(ndimage.find_objects(instances), start=1):
-        if box is None:
-            continue
-        around = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
-        inside = instances[around] == label
+    for around, inside in each_instance(instances, margin=1):
         if inside.all():  # the object is the image: nothing tells how deep it is
             levels[around] = num_levels
             continue

@@ -9,6 +9,7 @@ so that the narrow gaps between cells weigh most.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -76,12 +77,8 @@ def two_nearest_distances(instances: np.ndarray, reach: float = math.inf) -> tup
     nearest = np.full(instances.shape, np.inf)
     second = np.full(instances.shape, np.inf)
     margin = math.ceil(min(reach, max(instances.shape)))
-    instances = numbered_from_one(instances)
-    for label, box in enumerate(ndimage.find_objects(instances), start=1):
-        if box is None:
-            continue
-        around = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
-        distance = ndimage.distance_transform_edt(instances[around] != label)
+    for around, inside in each_instance(instances, margin):
+        distance = ndimage.distance_transform_edt(~inside)
         distance[distance > reach] = np.inf
         second[around] = np.minimum(second[around], np.maximum(nearest[around], distance))
         nearest[around] = np.minimum(nearest[around], distance)
@@ -98,11 +95,17 @@ def check_instances(instances: np.ndarray) -> None:
         raise ValueError(f"`instances` must be integers (H, W), got {instances.dtype} {instances.shape}.")
 
 
-def numbered_from_one(instances: np.ndarray) -> np.ndarray:
-    """The same instances with numbers that `scipy.ndimage.find_objects` can list: it counts up to the largest."""
-    if instances.max(initial=0) > instances.size:
+def each_instance(instances: np.ndarray, margin: int) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """The box of each instance, grown by a margin within the image, and which pixels in it are its own."""
+    from scipy import ndimage
+
+    if instances.max(initial=0) > instances.size:  # find_objects counts up to the largest
         instances = np.unique(np.append(0, instances), return_inverse=True)[1][1:].reshape(instances.shape)
-    return instances.astype(np.intp)
+    instances = instances.astype(np.intp)
+    for label, box in enumerate(ndimage.find_objects(instances), start=1):
+        if box is not None:
+            around = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
+            yield around, instances[around] == label
 
 
 def instances_from_mask(mask: np.ndarray) -> np.ndarray:
