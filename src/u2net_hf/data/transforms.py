@@ -11,8 +11,8 @@ and after a resume.
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
@@ -21,12 +21,8 @@ from PIL.Image import Resampling, Transpose
 Pictures = tuple[Image.Image, ...]
 """An image, its mask and any further maps, of one size."""
 
-
-class Transform(Protocol):
-    """`(pictures, rng) -> pictures`."""
-
-    def __call__(self, pictures: Pictures, rng: np.random.Generator, /) -> Pictures:
-        """Transform an image, its mask and any further maps alike."""
+Transform = Callable[[Pictures, np.random.Generator], Pictures]
+"""Transforms an image, its mask and any further maps alike: `(pictures, rng) -> pictures`."""
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:

@@ -7,11 +7,11 @@ index). So a training that goes on after an interruption begins at a position; t
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,12 +29,8 @@ if TYPE_CHECKING:
 
 Sample = dict[str, Any]
 
-
-class MakeSample(Protocol):
-    """`(record, epoch, index) -> sample`: a record of a corpus becomes the arguments of the model, and its name."""
-
-    def __call__(self, record: Mapping[str, Any], epoch: int, index: int, /) -> Sample:
-        """Make one sample."""
+MakeSample = Callable[[Mapping[str, Any], int, int], Sample]
+"""`(record, epoch, index) -> sample`: a record of a corpus becomes the arguments of the model, and its name."""
 
 
 @dataclass(frozen=True)
