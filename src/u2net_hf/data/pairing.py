@@ -8,9 +8,8 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
@@ -63,8 +62,7 @@ MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm
 MASK_ENDING = re.compile(r"[-_ ](mask|masks|gt|label|labels|matte|alpha)$", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class FilePair:
+class FilePair(NamedTuple):
     """An image file and its mask file; `name` is their common path below the folder, without a suffix."""
 
     name: str

@@ -68,11 +68,11 @@ def load_source(
     Raises:
         ValueError: If columns are missing, or a part is to be streamed.
     """
-    saved = _saved_splits(Path(spec).expanduser())
-    if part and streaming and not saved:
+    saved = open_saved(spec, split)
+    if part and streaming and saved is None:
         raise ValueError(f"{split + part!r} of {spec}: a part of a split cannot be streamed; give a whole split.")
-    if saved:
-        corpus = take_part(Dataset.load_from_disk(str(saved[split])), part)
+    if saved is not None:
+        corpus = take_part(saved, part)
     else:
         corpus = _with_datasets(datasets.load_dataset, spec, split=split + part, streaming=streaming)
     columns = find_columns(corpus.features, spec, mask_column)
