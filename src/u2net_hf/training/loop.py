@@ -164,7 +164,7 @@ class Training:
         shown = self.accelerator.is_main_process
         bar = Progress(first_step, self.last_step, self.global_batch_size, shown)
         # Closed, since the workers of the loader end with it, whoever else holds it.
-        with closing(self._batches(first_step)) as batches, _asked_to_stop() as stop, bar:
+        with closing(self._batches(first_step)) as batches, _asked_to_stop() as stop, closing(bar):
             for step in range(first_step + 1, self.last_step + 1):
                 loss, map_losses, stopping = self._step(step, batches, stop)
                 bar.update(step, loss)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from time import monotonic
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -26,12 +25,8 @@ class Progress:
         self.prints_lines = shown and self.bar.disable
         self.start = monotonic()
 
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the bar."""
         self.bar.close()
 
     def update(self, step: int, loss: float) -> None:
