@@ -106,7 +106,8 @@ def save_checkpoint(
     if accelerator.is_main_process and not problems:
         replace_folder(partial, folder)
         if total_limit is not None:
-            remove_oldest(output_dir, total_limit)
+            for oldest in list(find_checkpoints(output_dir).values())[:-total_limit]:
+                replace_folder(None, oldest)
     elif accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -122,18 +123,15 @@ def _write_state(state: TrainingState, folder: Path, accelerator: Accelerator) -
     if accelerator.is_main_process:
         _save_pretrained(state.model, state.image_processor, folder)
         if state.ema is not None:
-            save_file(_contiguous(state.ema.state_dict()), folder / "ema.safetensors")
+            # With --channels_last weights have a memory layout that safetensors does not take.
+            averages = {name: tensor.contiguous() for name, tensor in state.ema.state_dict().items()}
+            save_file(averages, folder / "ema.safetensors")
         states = {"optimizer": state.optimizer.state_dict(), "scheduler": state.scheduler.state_dict()}
         if state.scaler is not None:
             states["scaler"] = state.scaler.state_dict()
         torch.save(states, folder / "optimizer.pt")
         values = {"settings": state.settings, "progress": state.progress}
         (folder / "trainer_state.json").write_text(json.dumps(values, indent=2))
-
-
-def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same tensors in the memory layout that safetensors takes: with --channels_last weights have another one."""
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def load_checkpoint(state: TrainingState, folder: Path, accelerator: Accelerator) -> None:
@@ -277,12 +275,6 @@ def find_checkpoints(output_dir: Path) -> dict[int, Path]:
         if (match := re.fullmatch(r"step_(\d+)", folder.name)) and (folder / "trainer_state.json").is_file():
             found[int(match[1])] = folder
     return dict(sorted(found.items()))
-
-
-def remove_oldest(output_dir: Path, total_limit: int) -> None:
-    """Delete all but the latest `total_limit` checkpoints."""
-    for folder in list(find_checkpoints(output_dir).values())[:-total_limit]:
-        replace_folder(None, folder)
 
 
 def replace_folder(source: Path | None, target: Path) -> None:
