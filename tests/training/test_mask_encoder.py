@@ -62,7 +62,7 @@ def test_its_features_have_the_shapes_of_the_networks() -> None:
     supervision = tiny_supervision().eval()
     states = supervision.model(IMAGES, output_hidden_states=True).hidden_states
     expected = [*reversed(states[3:]), states[2]]
-    features = supervision.encoder.features(MASKS[:, None])
+    features = supervision.teacher.features(MASKS[:, None])
     assert [feature.shape for feature in features] == [state.shape for state in expected]
 
 
@@ -91,8 +91,8 @@ def test_the_loss_is_the_sum_of_cross_entropies_and_squared_errors(ignored: bool
     record_inputs(supervision.model, "side", found)
     supervision.train()
     outputs = supervision(IMAGES, labels)
-    record_inputs(supervision.encoder, "side", wanted)
-    supervision.encoder(torch.where(labels == 255, 0, labels)[:, None])
+    record_inputs(supervision.teacher, "side", wanted)
+    supervision.teacher(torch.where(labels == 255, 0, labels)[:, None])
     expected = sum(float(np.mean((one - other) ** 2)) for one, other in zip(found, wanted, strict=True))
     for logits in outputs.side_logits:
         probabilities = logits.detach().double().sigmoid().numpy()[:, 0]
@@ -105,17 +105,17 @@ def test_the_loss_is_the_sum_of_cross_entropies_and_squared_errors(ignored: bool
 
 def test_the_encoder_stays_as_it_is() -> None:
     supervision = tiny_supervision()
-    before = {name: value.clone() for name, value in supervision.encoder.state_dict().items()}
+    before = {name: value.clone() for name, value in supervision.teacher.state_dict().items()}
     running = supervision.model.stage1.rebnconvin.bn_s1.running_mean.clone()
     optimizer = torch.optim.Adam([one for one in supervision.parameters() if one.requires_grad], lr=0.1)
     supervision.train()
     for _ in range(2):
         supervision(IMAGES, MASKS).loss.backward()
         optimizer.step()
-    assert not supervision.encoder.training
+    assert not supervision.teacher.training
     assert supervision.model.training
-    assert all(parameter.grad is None for parameter in supervision.encoder.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in supervision.encoder.state_dict().items())
+    assert all(parameter.grad is None for parameter in supervision.teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in supervision.teacher.state_dict().items())
     assert not torch.equal(supervision.model.stage1.rebnconvin.bn_s1.running_mean, running)
 
 

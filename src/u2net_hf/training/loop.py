@@ -41,11 +41,11 @@ from .checkpointing import (
 from .launch import make_accelerator
 from .loader import MakeSample, Share, make_loader
 from .log import TrainingLog, finite_or_none
-from .mask_encoder import FeatureSupervision
+from .mask_encoder import TaughtNetwork
 from .mixture import Mixture
 from .pictures import save_curves, save_strips
 from .progress import Progress
-from .regularization import GeneralPhotos, SelfDistillation
+from .regularization import GeneralPhotos
 from .validation import Validation
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Training:
         corpus: Dataset | IterableDataset | Mixture,
         make_sample: MakeSample,
         validation: Validation,
-        supervision: FeatureSupervision | SelfDistillation | None = None,
+        supervision: TaughtNetwork | None = None,
     ) -> None:
         for part in corpus.corpora if isinstance(corpus, Mixture) else [corpus]:
             if not isinstance(part, GeneralPhotos):

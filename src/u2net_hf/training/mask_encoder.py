@@ -7,9 +7,10 @@ and names of the authors' code (https://github.com/xuebinqin/DIS, Apache-2.0).
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -43,7 +44,8 @@ class MaskEncoder(U2NetPreTrainedModel):
         super().__init__(config)
         if config.stem_channels is None or config.out_channels != 1:
             raise ValueError("A GT encoder teaches an IS-Net for one object: choose --config isnet or isnet_small.")
-        self.conv_in = _Stem(STEM_CHANNELS)
+        conv = nn.Conv2d(1, STEM_CHANNELS, kernel_size=3, stride=2, padding=1)
+        self.conv_in = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(STEM_CHANNELS), relu=nn.ReLU()))
         features = [*reversed(config.decoder_stages), config.encoder_stages[-1]]
         channels = STEM_CHANNELS
         for number, (stage, feature) in enumerate(zip(config.encoder_stages, features, strict=True), start=1):
@@ -105,19 +107,34 @@ def load_mask_encoder(name_or_path: str) -> MaskEncoder:
     return encoder
 
 
-class _Stem(nn.Module):
-    """3x3 convolution of stride 2, BatchNorm, ReLU, with the authors' names."""
+class TaughtNetwork(nn.Module):
+    """A network and the frozen one that teaches it, as one module.
 
-    def __init__(self, out_channels: int) -> None:
+    Args:
+        model: The network, which is trained.
+        teacher: The other one.
+    """
+
+    def __init__(self, model: Any, teacher: Any) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(1, out_channels, kernel_size=3, stride=2, padding=1)
-        self.bn = nn.BatchNorm2d(out_channels)
+        self.model, self.teacher = model, teacher.eval().requires_grad_(False)
 
-    def forward(self, masks: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.bn(self.conv(masks)))
+    def train(self, mode: bool = True) -> Self:
+        """Bring the network into training mode; its teacher stays as it is."""
+        self.model.train(mode)
+        self.training = mode
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Of the teacher's weights, by which a resumed training knows it again."""
+        digest = hashlib.sha256()
+        for tensor in self.teacher.state_dict().values():
+            digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
-class FeatureSupervision(nn.Module):
+class FeatureSupervision(TaughtNetwork):
     """A network and its frozen GT encoder as one module, whose loss also asks for the encoder's features.
 
     To the network's own loss comes the mean squared error between each of its features, those that its side maps are
@@ -132,17 +149,10 @@ class FeatureSupervision(nn.Module):
     """
 
     def __init__(self, model: Any, encoder: MaskEncoder) -> None:
-        super().__init__()
         stages = [(config.encoder_stages, config.decoder_stages) for config in (model.config, encoder.config)]
         if stages[0] != stages[1] or model.config.stem_channels is None or model.config.out_channels != 1:
             raise ValueError("The GT encoder is of another network: train one with the same --config.")
-        self.model, self.encoder = model, encoder.eval().requires_grad_(False)
-
-    def train(self, mode: bool = True) -> FeatureSupervision:
-        """Bring the network into training mode; the encoder stays as it is."""
-        self.model.train(mode)
-        self.training = mode
-        return self
+        super().__init__(model, encoder)
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> SaliencyOutput:
         """The network's output, with the sum of both losses."""
@@ -150,23 +160,10 @@ class FeatureSupervision(nn.Module):
         states, number = outputs.hidden_states, len(self.model.config.encoder_stages)
         found = [*reversed(states[number:]), states[number - 1]]
         with torch.no_grad():
-            wanted = self.encoder.features(_counted(labels, self.model.config).unsqueeze(1))
+            wanted = self.teacher.features(_counted(labels, self.model.config).unsqueeze(1))
         outputs.loss = outputs.loss + feature_loss(found, wanted)
         outputs.hidden_states = None
         return outputs
-
-    @property
-    def digest(self) -> str:
-        """Of the encoder's weights, by which a resumed training knows it again."""
-        return digest_of(self.encoder)
-
-
-def digest_of(network: nn.Module) -> str:
-    """A short name for weights, the same wherever they lie."""
-    digest = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        digest.update(tensor.cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def feature_loss(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> torch.Tensor:

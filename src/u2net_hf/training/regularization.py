@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
 
 from ..models.u2net.modeling_u2net import SaliencyOutput
 from .loader import MakeSample, Sample
-from .mask_encoder import digest_of
+from .mask_encoder import TaughtNetwork
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class MakeMarkedSample:
         return sample | {"is_general": torch.tensor(record.get("is_general", False))}
 
 
-class SelfDistillation(nn.Module):
+class SelfDistillation(TaughtNetwork):
     """A network and what it was at the start, frozen, as one module: general photos are learnt from the start's maps.
 
     So the network stays near its start where the new masks say nothing (Li and Hoiem, Learning without Forgetting,
@@ -60,27 +59,15 @@ class SelfDistillation(nn.Module):
     """
 
     def __init__(self, model: Any, start: Any) -> None:
-        super().__init__()
         if model.config.out_channels != 1 or start.config.out_channels != 1:
             raise ValueError("--regularize_with is for networks of one class")
-        self.model, self.start = model, start.eval().requires_grad_(False)
-
-    def train(self, mode: bool = True) -> SelfDistillation:
-        """Bring the network into training mode; its start stays as it is."""
-        self.model.train(mode)
-        self.training = mode
-        return self
+        super().__init__(model, start)
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor, is_general: torch.Tensor) -> SaliencyOutput:
         """The network's output and loss; the start's maps are written into the `labels` of general photos."""
         if is_general.any():
             with torch.no_grad():
-                maps = self.start(pixel_values[is_general]).logits.float().sigmoid()
+                maps = self.teacher(pixel_values[is_general]).logits.float().sigmoid()
             labels[is_general] = maps.squeeze(1).to(labels.dtype)
         outputs: SaliencyOutput = self.model(pixel_values, labels)
         return outputs
-
-    @property
-    def digest(self) -> str:
-        """Of the start's weights, by which a resumed training knows it again."""
-        return digest_of(self.start)
