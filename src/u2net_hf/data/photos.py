@@ -70,15 +70,15 @@ class Photos(ABC):
 
     Args:
         spec: What the user called them.
+        pieces: What [`Photos.read`] knows each piece by.
         num_photos: How many there are, if that is known beforehand.
     """
 
-    def __init__(self, spec: str, num_photos: int | None = None) -> None:
-        self.spec, self.num_photos = spec, num_photos
+    def __init__(self, spec: str, pieces: Sequence[Any], num_photos: int | None = None) -> None:
+        self.spec, self.pieces, self.num_photos = spec, pieces, num_photos
 
-    @abstractmethod
     def __len__(self) -> int:
-        """How many pieces there are."""
+        return len(self.pieces)
 
     @abstractmethod
     def read(self, piece: int) -> Iterator[StoredPhoto]:
@@ -120,18 +120,16 @@ class FilePhotos(Photos):
     """
 
     def __init__(self, spec: str, files: Sequence[tuple[str, str]], piece_size: int) -> None:
-        super().__init__(spec, len(files))
+        super().__init__(spec, range(0, len(files), piece_size), len(files))
         self.files, self.piece_size = files, piece_size
-
-    def __len__(self) -> int:
-        return -(-len(self.files) // self.piece_size)
 
     def _names(self) -> Sequence[Any]:
         return [self.piece_size, *(name for name, _ in self.files)]
 
     def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
-        for name, address in self.files[piece * self.piece_size : (piece + 1) * self.piece_size]:
+        first = self.pieces[piece]
+        for name, address in self.files[first : first + self.piece_size]:
             try:
                 with fsspec.open(address, "rb") as file:
                     data = file.read()
@@ -145,20 +143,17 @@ class ParquetPhotos(Photos):
     """Rows of parquet files, in pieces of at most `piece_size`."""
 
     def __init__(self, spec: str, files: Sequence[str], piece_size: int) -> None:
-        super().__init__(spec)
-        self.pieces: list[tuple[str, int, int]] = []
-        self.num_photos, self.num_files = 0, len(files)
+        self.num_files, num_photos = len(files), 0
+        pieces: list[tuple[str, int, int]] = []
         for address in files:
             with fsspec.open(address, "rb") as file:
                 metadata = pq.read_metadata(file)
             features = Features.from_arrow_schema(metadata.schema.to_arrow_schema())
             self.image, self.names = find_image_column(features, spec), find_names(features)
-            self.num_photos += metadata.num_rows
+            num_photos += metadata.num_rows
             starts = range(0, metadata.num_rows, piece_size)
-            self.pieces += [(address, start, min(start + piece_size, metadata.num_rows)) for start in starts]
-
-    def __len__(self) -> int:
-        return len(self.pieces)
+            pieces += [(address, start, min(start + piece_size, metadata.num_rows)) for start in starts]
+        super().__init__(spec, pieces, num_photos)
 
     def _names(self) -> Sequence[Any]:
         return [(posixpath.basename(address), *rows) for address, *rows in self.pieces]
@@ -169,8 +164,7 @@ class ParquetPhotos(Photos):
         columns = [self.image] + ([self.names] if self.names else [])
         with fsspec.open(address, "rb") as file:
             table = pq.ParquetFile(file)
-            groups, first = _row_groups(table.metadata, start, stop)
-            row = first
+            groups, row = _row_groups(table.metadata, start, stop)
             for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns):
                 here = batch.slice(max(0, start - row), max(0, min(stop - row, len(batch)) - max(0, start - row)))
                 number = max(row, start)
@@ -207,18 +201,16 @@ class TablePhotos(Photos):
     """Rows of a `datasets.Dataset`, which is on this machine."""
 
     def __init__(self, spec: str, table: Dataset, piece_size: int) -> None:
-        super().__init__(spec, len(table))
+        super().__init__(spec, range(0, len(table), piece_size), len(table))
         self.image, self.names = find_image_column(table.features, spec), find_names(table.features)
         columns = [self.image] + ([self.names] if self.names else [])
         self.table = table.select_columns(columns).cast_column(self.image, datasets.Image(decode=False))
         self.piece_size = piece_size
 
-    def __len__(self) -> int:
-        return -(-len(self.table) // self.piece_size)
-
     def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
-        for row in range(piece * self.piece_size, min((piece + 1) * self.piece_size, len(self.table))):
+        first = self.pieces[piece]
+        for row in range(first, min(first + self.piece_size, len(self.table))):
             record = self.table[row]
             cell = record[self.image]
             name = record[self.names] if self.names else stem_of((cell or {}).get("path"), row)
@@ -229,13 +221,10 @@ class StreamPhotos(Photos):
     """What `datasets` streams, a piece for each of its shards: a tar, a file on the Hub."""
 
     def __init__(self, spec: str, stream: IterableDataset) -> None:
-        super().__init__(spec)
+        super().__init__(spec, range(stream.num_shards))
         self.image, self.names = find_image_column(stream.features, spec), find_names(stream.features)
         columns = [self.image] + ([self.names] if self.names else [])
         self.stream = stream.select_columns(columns).cast_column(self.image, datasets.Image(decode=False))
-
-    def __len__(self) -> int:
-        return int(self.stream.num_shards)
 
     def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
