@@ -118,7 +118,8 @@ def temporary_folder(target: str | Path) -> Iterator[Path]:
 
     target = Path(target).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned_folders(target)
+    for lock in target.parent.glob(f".{glob.escape(target.name)}.*.tmp/{_LOCK}"):
+        _remove_if_abandoned(lock, target)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
     try:
@@ -128,13 +129,8 @@ def temporary_folder(target: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _remove_abandoned_folders(target: Path) -> None:
-    """Delete the temporary folders of killed processes; if one was killed while it replaced `target`, undo that."""
-    for lock in target.parent.glob(f".{glob.escape(target.name)}.*.tmp/{_LOCK}"):
-        _remove_if_abandoned(lock, target)
-
-
 def _remove_if_abandoned(lock: Path, target: Path) -> None:
+    """Delete the temporary folder of a killed process; if it was killed while it replaced `target`, undo that."""
     from filelock import Timeout
     from huggingface_hub.utils import WeakFileLock
 

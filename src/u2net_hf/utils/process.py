@@ -22,10 +22,8 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it was done: only on Linux with glibc.
     """
-    if sys.platform != "linux":
-        return False
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "gnu_get_libc_version"):
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "gnu_get_libc_version"):
         return False
     # The largest int stands for "never" as a number of bytes at the top of the heap.
     kept = libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
