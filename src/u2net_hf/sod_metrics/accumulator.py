@@ -217,9 +217,9 @@ class SODMetrics:
             name: float(_MEASURES[name].of(self._mean(_MEASURES[name].statistic), averaging)) for name in names
         }
         if return_curves:
-            curves = self._mean("f_curves")
-            values = (curves[0], curves[1], _f(curves, averaging))
-            result.update(zip(("precision", "recall", "f"), (value.tolist() for value in values), strict=True))
+            precision, recall, _ = means = self._mean("f_curves")
+            f = _f(means, averaging)
+            result |= {"precision": precision.tolist(), "recall": recall.tolist(), "f": f.tolist()}
         return result
 
     def check_arguments(self, averaging: str, measures: Sequence[str] | None, return_curves: bool) -> tuple[str, ...]:

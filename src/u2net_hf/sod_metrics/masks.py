@@ -71,7 +71,7 @@ def read_values(picture: Any) -> tuple[NDArray[Any], dict[int, str] | None]:
         used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
         if (palette[used] == palette[used, :1]).all():
             return palette[indices, 0], None
-        return indices, {int(index): _color(palette[index]) for index in used}
+        return indices, {int(index): f"#{palette[index].tobytes().hex()}" for index in used}
     if picture.mode in ("L", "F") or picture.mode.startswith("I"):
         return np.asarray(picture), None
     channels = np.asarray(picture.convert("RGB"))
@@ -185,10 +185,6 @@ def _list(names: Iterable[str], count: int) -> str:
     return ", ".join(listed) + (", ..." if count > LISTED_VALUES else "")
 
 
-def _color(channels: Iterable[int]) -> str:
-    return "#" + "".join(f"{channel:02x}" for channel in channels)
-
-
 def _luma(color: str) -> int:
-    red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
+    red, green, blue = bytes.fromhex(color[1:])
     return 299 * red + 587 * green + 114 * blue

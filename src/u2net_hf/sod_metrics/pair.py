@@ -162,7 +162,7 @@ def _as_map(array: NDArray[Any]) -> NDArray[Any]:
         return (array.view(np.uint8) != 0) * np.uint8(255)
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(f"a map must be uint8 (0...255), bool or floats in [0, 1], got {array.dtype}")
-    _check_range(array, "map", "floats", 1)
+    _check_range(array, "map")
     return array.astype(np.float64, copy=False)
 
 
@@ -173,7 +173,7 @@ def _as_mask(reference: Any) -> NDArray[np.bool_]:
     if array.dtype == np.bool_:
         return array.view(np.uint8) != 0  # the bytes of a bool array that Pillow made are 0 and 255, not 0 and 1
     if array.dtype.kind == "f":
-        _check_range(array, "mask", "floats", 1)
+        _check_range(array, "mask")
         return array > OBJECT_ABOVE / 255
     return interpret_mask(array) > OBJECT_ABOVE
 
@@ -189,9 +189,9 @@ def _as_plane(array: NDArray[Any], what: str) -> NDArray[Any]:
     return np.ascontiguousarray(array)  # measures take flat views
 
 
-def _check_range(array: NDArray[Any], what: str, kind: str, high: int) -> None:
+def _check_range(array: NDArray[Any], what: str) -> None:
     lowest, highest = array.min(), array.max()  # both are NaN if any value is
     if np.isnan(lowest):
         raise ValueError(f"the {what} has NaN values")
-    if lowest < 0 or highest > high:
-        raise ValueError(f"a {what} of {kind} must lie in [0, {high}], got values from {lowest} to {highest}")
+    if lowest < 0 or highest > 1:
+        raise ValueError(f"a {what} of floats must lie in [0, 1], got values from {lowest} to {highest}")
