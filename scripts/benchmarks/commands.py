@@ -40,27 +40,21 @@ def build_command(command: list[str], variables: dict[str, str], results: Path |
         command: The command and its arguments.
         variables: For its environment.
         results: The folder that it writes into. It is deleted before each run: commands pass over what exists.
+
+    Raises:
+        RuntimeError: When it is run and fails; the message holds the end of what it said.
     """
 
     def work() -> Usage:
         if results is not None:
             shutil.rmtree(results, ignore_errors=True)
-        return run_command(command, os.environ | variables)
+        launch = [sys.executable, "-c", LAUNCH, *command]
+        launched = subprocess.run(launch, capture_output=True, text=True, env=os.environ | variables)
+        if launched.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed: {launched.stderr[-500:]}")
+        return Usage(*json.loads(launched.stdout))
 
     return work
-
-
-def run_command(command: list[str], environment: dict[str, str]) -> Usage:
-    """Run a command without showing its output.
-
-    Raises:
-        RuntimeError: If it fails; the message holds the end of what it said.
-    """
-    launch = [sys.executable, "-c", LAUNCH, *command]
-    launched = subprocess.run(launch, capture_output=True, text=True, env=environment)
-    if launched.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {launched.stderr[-500:]}")
-    return Usage(*json.loads(launched.stdout))
 
 
 def build_server(
