@@ -6,7 +6,6 @@ import importlib
 import sys
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
@@ -138,7 +137,7 @@ def build_two_processes(pairs: Pairs) -> Work:
     """Ours, dealt to two running processes and merged."""
     global _inherited  # forked processes see the images without a copy
     _inherited = _decode(pairs)
-    pool = ProcessPoolExecutor(2, mp_context=get_context("fork"))
+    pool = get_context("fork").Pool(2)  # its processes end with this one
 
     def compute() -> dict[str, float]:
         total = SODMetrics(DEFAULT_MEASURES)

@@ -10,10 +10,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,39 +51,6 @@ class Side:
     arguments: tuple[Any, ...] = ()
 
 
-class SideProcess:
-    """A side in a process of its own: built, run once to warm up, and waiting for its turns."""
-
-    def __init__(self, side: Side) -> None:
-        context = get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(side, theirs))
-        with _nameless_main():
-            self.process.start()
-        theirs.close()
-        self._answer()
-
-    def run(self) -> Usage:
-        """Run the work once, when the threads of the side before have gone to sleep: they wait awake for a while."""
-        time.sleep(PAUSE)
-        self.connection.send("run")
-        return self._answer()
-
-    def close(self) -> None:
-        """End the process."""
-        self.connection.close()
-        self.process.join()
-
-    def _answer(self) -> Any:
-        try:
-            answer = self.connection.recv()
-        except EOFError:
-            raise RuntimeError("a measured process died; it may have needed more memory than there is") from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
 def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1, budget: float = 90) -> dict[str, Any]:
     """Run all sides in turns.
 
@@ -101,17 +69,15 @@ def compare(work: str, sides: Sequence[Side], rounds: int, items: int = 1, budge
     Raises:
         Exception: What a side raises.
     """
-    processes: list[SideProcess] = []
-    try:
-        for side in tqdm(sides, desc=f"{work}: load", disable=None):
-            processes.append(SideProcess(side))
+    with ExitStack() as stack:
+        processes = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in sides]
+        for side, process in zip(tqdm(sides, desc=f"{work}: load", disable=None), processes, strict=True):
+            with _nameless_main():
+                _call(process, _build, side)
         turns: list[list[Usage]] = []
         end = time.monotonic() + budget
         while len(turns) < rounds and (len(turns) < 2 or time.monotonic() < end):
-            turns.append([process.run() for process in processes])
-    finally:
-        for process in processes:
-            process.close()
+            turns.append([_call(process, _run) for process in processes])
     rows: list[dict[str, Any]] = []
     for side, runs in zip(sides, zip(*turns, strict=True), strict=True):
         wall, cpu = ([run[kind] / items * 1e3 for run in runs] for kind in (0, 1))
@@ -134,23 +100,33 @@ def _nameless_main() -> Iterator[None]:
             main.__file__ = file
 
 
-def _serve(side: Side, connection: Connection) -> None:
+def _call(process: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        run = side.build(*side.arguments)
-        run()
-        answer: object = None
+        return process.submit(function, *arguments).result()
+    except BrokenProcessPool:
+        raise RuntimeError("a measured process died; it may have needed more memory than there is") from None
+
+
+_work: Work
+"""In the process of a side: what is timed there."""
+
+
+def _build(side: Side) -> None:
+    global _work
+    try:
+        _work = side.build(*side.arguments)
+        _work()
     except Exception as error:
-        answer = RuntimeError(f"{side.name}: {type(error).__name__}: {error}")
-    connection.send(answer)
-    while True:
-        try:
-            connection.recv()
-        except EOFError:
-            return
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = run()
-        usage = Usage(time.perf_counter() - wall, time.process_time() - cpu, peak_memory())
-        connection.send(result if isinstance(result, Usage) else usage)
+        raise RuntimeError(f"{side.name}: {type(error).__name__}: {error}") from None
+
+
+def _run() -> Usage:
+    """Run the work once, when the threads of the side before have gone to sleep: they wait awake for a while."""
+    time.sleep(PAUSE)
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = _work()
+    usage = Usage(time.perf_counter() - wall, time.process_time() - cpu, peak_memory())
+    return result if isinstance(result, Usage) else usage
 
 
 def peak_memory() -> float:
