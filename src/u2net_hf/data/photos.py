@@ -12,6 +12,7 @@ import posixpath
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,11 +167,11 @@ class ParquetPhotos(Photos):
             table = pq.ParquetFile(file)
             groups, row = _row_groups(table.metadata, start, stop)
             for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns):
-                here = batch.slice(max(0, start - row), max(0, min(stop - row, len(batch)) - max(0, start - row)))
-                number = max(row, start)
+                before = min(max(0, start - row), len(batch))
+                wanted = batch.slice(before, stop - row - before)
+                for number, record in enumerate(wanted.to_pylist(), start=row + before):
+                    yield self._photo(record, address, number)
                 row += len(batch)
-                for offset, record in enumerate(here.to_pylist()):
-                    yield self._photo(record, address, number + offset)
                 if row >= stop:
                     return
 
@@ -186,15 +187,10 @@ class ParquetPhotos(Photos):
 
 def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
     """The row groups that hold some rows, and the number of the first row of the first of them."""
-    groups: list[int] = []
-    first, row = 0, 0
-    for group in range(metadata.num_row_groups):
-        count = metadata.row_group(group).num_rows
-        if row < stop and row + count > start:
-            first = first if groups else row
-            groups.append(group)
-        row += count
-    return groups, first
+    counts = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    borders = list(accumulate(counts, initial=0))
+    groups = [group for group, (first, end) in enumerate(pairwise(borders)) if first < stop and end > start]
+    return groups, borders[min(groups, default=0)]
 
 
 class TablePhotos(Photos):
@@ -329,13 +325,12 @@ def _load_address(spec: str, split: str | None, piece_size: int) -> Photos:
         raise ValueError(f"{spec} cannot be opened: {error}") from error
     except Exception as error:  # every protocol has errors of its own
         raise OSError(f"{spec} cannot be listed: {_reason(error)}") from error
-    by_suffix = {suffix: [one for one in paths if one.lower().endswith(suffix)] for suffix in (".parquet", ".tar")}
     address = system.unstrip_protocol
-    if by_suffix[".parquet"]:
-        return ParquetPhotos(spec, [address(one) for one in by_suffix[".parquet"]], piece_size)
-    if by_suffix[".tar"]:
-        files = [address(one) for one in by_suffix[".tar"]]
-        return StreamPhotos(spec, datasets.load_dataset("webdataset", data_files=files, split="train", streaming=True))
+    tables, tars = ([address(one) for one in paths if one.lower().endswith(end)] for end in (".parquet", ".tar"))
+    if tables:
+        return ParquetPhotos(spec, tables, piece_size)
+    if tars:
+        return StreamPhotos(spec, datasets.load_dataset("webdataset", data_files=tars, split="train", streaming=True))
     images = {
         address(one): posixpath.relpath(one, path) if one != path else posixpath.basename(one)
         for one in paths
