@@ -43,9 +43,6 @@ def release_freed_memory() -> bool:
     return True
 
 
-VARIABLE = "OMP_WAIT_POLICY"
-
-
 def set_passive_wait_policy() -> bool:
     """Let torch's threads sleep, not spin, while they wait for each other; call it before torch is imported.
 
@@ -56,7 +53,7 @@ def set_passive_wait_policy() -> bool:
     Returns:
         Whether it takes effect: false if torch was there already.
     """
-    os.environ.setdefault(VARIABLE, "PASSIVE")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return "torch" not in sys.modules
 
 
