@@ -5,40 +5,26 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from u2net_hf.weights.published import pull_onnx
 
 VERSION = "2.0.86"
 
 
-@dataclass(frozen=True)
-class Rembg:
+class Rembg(NamedTuple):
     """An installed rembg.
 
     Args:
-        folder: Its virtual environment.
-        weights: The folder that it looks for weights in.
+        command: The executable `rembg`.
+        python: The interpreter that can import rembg.
+        variables: Environment variables with which it finds the weights, and fetches nothing.
     """
 
-    folder: Path
-    weights: Path
-
-    @property
-    def command(self) -> str:
-        """The executable `rembg`."""
-        return str(self.folder / "bin" / "rembg")
-
-    @property
-    def python(self) -> str:
-        """The interpreter that can import rembg."""
-        return str(self.folder / "bin" / "python")
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """Environment variables with which it finds the weights, and fetches nothing."""
-        return {"U2NET_HOME": str(self.weights), "MODEL_CHECKSUM_DISABLED": "1"}
+    command: str
+    python: str
+    variables: dict[str, str]
 
 
 def install_rembg(folder: Path, model: str) -> Rembg:
@@ -47,7 +33,9 @@ def install_rembg(folder: Path, model: str) -> Rembg:
     Raises:
         RuntimeError: If it cannot be installed.
     """
-    rembg = Rembg(folder.absolute(), folder.absolute() / "weights")
+    programs, weights = folder.absolute() / "bin", folder.absolute() / "weights"
+    variables = {"U2NET_HOME": str(weights), "MODEL_CHECKSUM_DISABLED": "1"}
+    rembg = Rembg(str(programs / "rembg"), str(programs / "python"), variables)
     if not Path(rembg.command).exists():
         print(f"installing rembg {VERSION} into {folder}", file=sys.stderr)
         for command in (
@@ -56,8 +44,8 @@ def install_rembg(folder: Path, model: str) -> Rembg:
         ):
             if subprocess.run(command).returncode:
                 raise RuntimeError(f"rembg cannot be installed: {' '.join(command)} failed")
-    rembg.weights.mkdir(exist_ok=True)
-    target = rembg.weights / f"{model}.onnx"
+    weights.mkdir(exist_ok=True)
+    target = weights / f"{model}.onnx"
     if not target.exists():
         shutil.copy(pull_onnx(model), target)
     return rembg
