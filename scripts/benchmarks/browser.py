@@ -57,7 +57,10 @@ def run(output: Path, work_dir: Path, rounds: int) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise RuntimeError("the program chromium is missing")
-    sides = [Side("u2net-hf push browser, U²-Net† in int8", _our_page(work_dir / "page"), "", "#download")]
+    page = work_dir / "page"
+    if not page.is_dir():
+        publish_browser("me/page", dry_run=page)
+    sides = [Side("u2net-hf push browser, U²-Net† in int8", page, "", "#download")]
     rival = _rival_page(work_dir / "imgly")
     sides += [
         Side(f"@imgly/background-removal, model {name!r}", rival, f"#{name}", None) for name in ("small", "medium")
@@ -79,12 +82,6 @@ def run(output: Path, work_dir: Path, rounds: int) -> None:
         "IS-Net at 1024x1024 in 8 bits (small) and in float16 (medium, its default)."
     )
     save(output, "browser", "In the browser", [{"work": "a photo to PNG", "columns": COLUMNS, "lines": lines}], [note])
-
-
-def _our_page(folder: Path) -> Path:
-    if not folder.is_dir():
-        publish_browser("me/page", dry_run=folder)
-    return folder
 
 
 def _rival_page(folder: Path) -> Path:
