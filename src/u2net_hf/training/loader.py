@@ -162,6 +162,12 @@ class Share:
     process: int = 0
     num_processes: int = 1
 
+    def __iter__(self) -> Iterator[list[int]]:
+        """The positions of each batch in the order that all processes share."""
+        for number in range(self.first, self.last):
+            start = (number * self.num_processes + self.process) * self.batch_size
+            yield list(range(start, start + self.batch_size))
+
 
 def make_loader(
     corpus: Dataset | IterableDataset | Mixture,
@@ -193,7 +199,7 @@ def make_loader(
     options["generator"] = torch.Generator()
     if hasattr(corpus, "__len__"):
         samples = EndlessSamples(corpus, make_sample, seed)
-        return data.DataLoader(samples, batch_sampler=_Positions(share), **options)
+        return data.DataLoader(samples, batch_sampler=share, **options)
     stream = EndlessStream(corpus, make_sample, share, seed, shuffle_buffer_size)
     return data.DataLoader(stream, batch_size=share.batch_size, **options)
 
@@ -221,19 +227,6 @@ class EndlessSamples(data.Dataset):
             generator = np.random.default_rng((self.seed, epoch, number, 1))
             self._orders[number] = epoch, generator.permutation(len(self.mixture.corpora[number]))
         return self._orders[number][1]
-
-
-@dataclass(frozen=True)
-class _Positions:
-    """The positions of each batch of a share."""
-
-    share: Share
-
-    def __iter__(self) -> Iterator[list[int]]:
-        share = self.share
-        for number in range(share.first, share.last):
-            start = (number * share.num_processes + share.process) * share.batch_size
-            yield list(range(start, start + share.batch_size))
 
 
 class EndlessStream(data.IterableDataset):
