@@ -144,6 +144,7 @@ def serve(
     output: Output = PAGE,
 ) -> None:
     """The HTTP server under load, beside `rembg s`."""
+    _check_cap()
     rembg = install_rembg(work_dir / "rembg", serving_benchmark.NETWORK)
     serving_benchmark.run(output, work_dir, rembg, clients, seconds, only)
 
