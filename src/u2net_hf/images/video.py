@@ -133,7 +133,9 @@ class VideoReader:
                     self._faults.late += 1
                     continue
                 last = time
-                self._faults.look_at(frame, float(time * video.time_base))
+                if frame.is_corrupt:
+                    self._faults.mended.append(float(time * video.time_base))
+                self._faults.interlaced |= frame.interlaced_frame
                 yield Frame(self._picture(frame), time)
 
     @staticmethod
@@ -195,11 +197,6 @@ class _Faults:
     interlaced: bool = False
     missing: float = 0.0
     end: str = ""
-
-    def look_at(self, frame: Any, time: float) -> None:
-        if frame.is_corrupt:
-            self.mended.append(time)
-        self.interlaced |= frame.interlaced_frame
 
     def describe(self) -> Iterator[str]:
         if self.broken:

@@ -91,7 +91,7 @@ class VideoWriter:
         codec = self._stream.codec_context
         codec.time_base, codec.sample_aspect_ratio = like.time_base, like.sample_aspect_ratio
         codec.colorspace, codec.color_range, codec.thread_type = _BT_709, _NARROW_RANGE, "AUTO"
-        self._audio: dict[int, _Sound] = {}
+        self._audio: dict[int, _CopiedSound | _EncodedSound] = {}
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -153,25 +153,11 @@ def _spread_colors(image: Image.Image, block: int = 8) -> Image.Image:
     return around
 
 
-class _Sound:
-    """A stream of sound from one file to another."""
-
-    def __init__(self, container: Any) -> None:
-        self._container = container
-
-    def write(self, packet: Any, start: Fraction) -> None:
-        raise NotImplementedError
-
-    def finish(self) -> None:
-        """Write what is still held back."""
-
-
-class _CopiedSound(_Sound):
+class _CopiedSound:
     """Sound that goes along as it is."""
 
     def __init__(self, container: Any, source: Any) -> None:
-        super().__init__(container)
-        self._stream = container.add_stream_from_template(source)
+        self._container, self._stream = container, container.add_stream_from_template(source)
 
     def write(self, packet: Any, start: Fraction) -> None:
         if packet.dts is None:  # marks the end
@@ -181,12 +167,15 @@ class _CopiedSound(_Sound):
         packet.stream = self._stream
         self._container.mux(packet)
 
+    def finish(self) -> None:
+        """Nothing is held back."""
 
-class _EncodedSound(_Sound):
+
+class _EncodedSound:
     """Sound that is encoded anew, of one channel or two."""
 
     def __init__(self, container: Any, source: Any, encoder: str, sample_format: str, rate: int | None) -> None:
-        super().__init__(container)
+        self._container = container
         layout = "mono" if source.codec_context.channels == 1 else "stereo"
         rate = rate or source.codec_context.sample_rate
         self._stream = container.add_stream(encoder, rate=rate, layout=layout, format=sample_format)
