@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,11 @@ def find_images(folder: str | Path) -> list[Path]:
     def stop(error: OSError) -> None:
         raise ImageError(f"{error.filename}: the folder cannot be read ({error.strerror})") from error
 
-    def walk() -> Iterator[Path]:
-        for parent, folders, files in os.walk(folder, onerror=stop):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            yield from (Path(parent, name) for name in files if not name.startswith("."))
-
-    return sorted(path for path in walk() if path.suffix.lower() in READ_SUFFIXES)
+    paths = []
+    for parent, folders, files in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [Path(parent, name) for name in files if not name.startswith(".")]
+    return sorted(path for path in paths if path.suffix.lower() in READ_SUFFIXES)
 
 
 def format_of(path: str | Path, formats: Mapping[str, str] = WRITE_FORMATS) -> str:

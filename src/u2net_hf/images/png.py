@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -88,14 +88,6 @@ def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
     return struct.pack(">I4s", len(data), kind), data, struct.pack(">I", crc32(data, zlib.crc32(kind)))
 
 
-class _Strip(NamedTuple):
-    """Rows of the image, compressed: a part of a deflate stream that ends at a whole byte."""
-
-    pieces: list[bytes]
-    checksum: int
-    size: int
-
-
 def _deflate(image: Image.Image, level: int, threads: int) -> Iterator[bytes]:
     """The zlib stream of the filtered rows, in pieces that are not empty."""
     count = max(1, min(image.height, _row_bytes(image) * image.height // _STRIP))
@@ -105,13 +97,14 @@ def _deflate(image: Image.Image, level: int, threads: int) -> Iterator[bytes]:
         strips = list(pool.map(partial(_compress_rows, image, level), bounds[:-1], bounds[1:]))
     yield b"\x78\x01"
     checksum = 1
-    for strip in strips:
-        yield from filter(None, strip.pieces)
-        checksum = _combine_adler32(checksum, strip.checksum, strip.size)
+    for pieces, checksum_of_strip, size in strips:
+        yield from filter(None, pieces)
+        checksum = _combine_adler32(checksum, checksum_of_strip, size)
     yield checksum.to_bytes(4)
 
 
-def _compress_rows(image: Image.Image, level: int, top: int, bottom: int) -> _Strip:
+def _compress_rows(image: Image.Image, level: int, top: int, bottom: int) -> tuple[list[bytes], int, int]:
+    """A part of a deflate stream that ends at a whole byte; checksum and size of the filtered rows in it."""
     library: Any = isal_zlib if isal_zlib and level in (1, 2) else zlib
     adler32 = (isal_zlib or zlib).adler32
     compressor = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -120,7 +113,7 @@ def _compress_rows(image: Image.Image, level: int, top: int, bottom: int) -> _St
         pieces.append(compressor.compress(block))
         checksum = adler32(block, checksum)
     pieces.append(compressor.flush(zlib.Z_FINISH if bottom == image.height else zlib.Z_SYNC_FLUSH))
-    return _Strip(pieces, checksum, (bottom - top) * (1 + _row_bytes(image)))
+    return pieces, checksum, (bottom - top) * (1 + _row_bytes(image))
 
 
 def _filter_rows(image: Image.Image, top: int, bottom: int) -> Iterator[np.ndarray]:
