@@ -78,16 +78,16 @@ def test_the_export_is_made_once_and_again_for_other_weights(
 ) -> None:
     calls: list[str] = []
     monkeypatch.setattr(export, "export_graph", lambda source, path, dtype: (calls.append(source), path.touch()))
-    monkeypatch.setattr("u2net_hf.engines.onnxruntime_engine.OnnxRuntimeEngine", lambda *arguments: arguments)
+    monkeypatch.setattr("u2net_hf.engines.onnxruntime_engine.open_graph", lambda *arguments: arguments)
     for part in tiny:
         part.save_pretrained(tmp_path)
-    first = load_engine(tmp_path, "onnxruntime")[0]  # type: ignore[index]
-    assert load_engine(str(tmp_path), "onnxruntime")[0] == first  # type: ignore[index]
+    first = load_engine(tmp_path, "onnxruntime").graph[0]  # type: ignore[attr-defined]
+    assert load_engine(str(tmp_path), "onnxruntime").graph[0] == first  # type: ignore[attr-defined]
     assert calls == [str(tmp_path)]
     assert cache in first.parents
     weights = tmp_path / "model.safetensors"
     os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
-    second = load_engine(tmp_path, "onnxruntime")[0]  # type: ignore[index]
+    second = load_engine(tmp_path, "onnxruntime").graph[0]  # type: ignore[attr-defined]
     assert len(calls) == 2
     assert [second] == [*first.parent.glob("*.onnx")]  # the old one is gone
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .names import EngineName, import_engine
+from .names import EngineName
 
 if TYPE_CHECKING:
     from .interface import Engine
@@ -71,5 +71,6 @@ def load_engine(
         from . import torch_engine
 
         return torch_engine.load(name_or_path, device, dtype, trust_remote_code)
-    loaded: Engine = import_engine(engine, device).load(name_or_path, dtype)
-    return loaded
+    from . import exported_network
+
+    return exported_network.load(name_or_path, engine, device, dtype)

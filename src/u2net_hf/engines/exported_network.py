@@ -3,20 +3,65 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from huggingface_hub import constants
 
 from .._version import __version__
 from ..models.families import FAMILIES
+from ..models.u2net.pixels_u2net import InputOptions
 from ..onnx_export.layout import FILE_NAMES, ONNX_FOLDER
 from ..weights.published import resolve
 from .graph_check import SALIENCY, check_graph
+from .interface import PixelEngine
 from .model_files import ModelFiles, find_model
+from .names import EngineName, import_engine
 from .validation import check_model
 
+Graph = Callable[[np.ndarray], np.ndarray]
 
-def find_exported(name_or_path: str | Path, dtype: str, output: str = SALIENCY) -> tuple[Path, ModelFiles]:
+
+class ExportedEngine(PixelEngine):
+    """An exported U²-Net on the CPU.
+
+    Args:
+        name: What runs it.
+        graph: Gives its maps `(batch, 1, height, width)`.
+        input_options: How images become pixel values.
+        dtype: Type of the numbers.
+    """
+
+    def __init__(self, name: EngineName, graph: Graph, input_options: InputOptions, dtype: str) -> None:
+        super().__init__(input_options, dtype)
+        self.name, self.graph = name, graph
+
+    def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
+        """See [`PixelEngine`]."""
+        return self.graph(pixel_values)[:, 0]
+
+
+def load(name_or_path: str | Path, engine: str, device: str | None, dtype: str) -> ExportedEngine:
+    """Load a U²-Net; the arguments and errors are those of [`u2net_hf.engines.load_engine`]."""
+    graph, files, chosen = load_graph(name_or_path, engine, device, dtype, SALIENCY)
+    return ExportedEngine(EngineName(engine), graph, files.input_options, chosen)
+
+
+def load_graph(
+    name_or_path: str | Path, engine: str, device: str | None, dtype: str, output: str
+) -> tuple[Graph, ModelFiles, str]:
+    """Load what gives an `output` of a network, see [`find_exported`]; its files, and the type of its numbers."""
+    module = import_engine(engine, device)
+    chosen = "float32" if dtype == "auto" else dtype  # OpenVINO computes layers in bfloat16 that need more digits
+    if chosen not in module.DTYPES:
+        raise ValueError(f"dtype of the engine {engine} must be auto, {', '.join(module.DTYPES)}, got {dtype!r}")
+    path, files = find_exported(name_or_path, module.DTYPES[chosen], output)
+    size = files.input_options.size if output == SALIENCY and files.input_options.do_resize else None
+    return module.open_graph(path, chosen, output, size), files, chosen
+
+
+def find_exported(name_or_path: str | Path, dtype: str, output: str) -> tuple[Path, ModelFiles]:
     """Find the ONNX file of a network, and export the network the first time.
 
     Args:

@@ -5,11 +5,9 @@ Images are cut, mirrored and put together by the image processor of the network,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
@@ -17,8 +15,10 @@ from ..models.unet.image_processing_unet import UNetImageProcessorPil
 from ..models.unet.modeling_unet import UNetForSemanticSegmentation
 from ..weights.loading import load_pretrained, load_whole_model
 from ..weights.published import resolve
+from .exported_network import Graph, load_graph
 from .fused_unet import FusedUNet
-from .names import EngineName, import_engine
+from .graph_check import LOGITS
+from .names import EngineName
 from .torch_engine import ProcessorEngine, choose_dtype, name_of, usable_device
 
 
@@ -46,7 +46,7 @@ class ExportedUNet:
         dtype: Type of its numbers.
     """
 
-    def __init__(self, engine: EngineName, logits: Callable[[np.ndarray], np.ndarray], dtype: str) -> None:
+    def __init__(self, engine: EngineName, logits: Graph, dtype: str) -> None:
         self.engine, self.logits, self.dtype = engine, logits, dtype
 
     def __call__(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -106,4 +106,5 @@ def load_tile_network(
         return FusedUNet(model, number_type, place)
     if dtype == "int8":
         raise ValueError(f"{name_or_path} is a U-Net, which {engine} does not run in int8: choose auto or float32")
-    return ExportedUNet(EngineName(engine), *import_engine(engine, device).load_logits(name_or_path, dtype))
+    graph, _, chosen = load_graph(name_or_path, engine, device, dtype, LOGITS)
+    return ExportedUNet(EngineName(engine), graph, chosen)
