@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..models.u2net.stages_u2net import check_architecture, parse_stage
+from ..weights.loading import some
 
 if TYPE_CHECKING:
     from .model_files import ModelFiles
@@ -50,8 +51,7 @@ def _check_shapes(files: ModelFiles) -> None:
     }
     for what, names in complaints.items():
         if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ValueError(f"{files.weights} does not fit its config.json; {what}: {names[0]}{more}")
+            raise ValueError(f"{files.weights} does not fit its config.json; {what}: {some(names, 1)}")
 
 
 def weight_shapes(config: Mapping[str, Any]) -> Shapes:

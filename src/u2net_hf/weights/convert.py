@@ -24,7 +24,7 @@ from ..models.u2net.image_processing_u2net import U2NetImageProcessorPil
 from ..models.u2net.modeling_u2net import U2NetForImageSegmentation
 from ..models.u2net.stages_u2net import check_architecture
 from ..utils.files import new_folder
-from .loading import quiet_transformers
+from .loading import quiet_transformers, some
 
 StateDict = dict[str, torch.Tensor]
 # Where training loops put a state dict, and what they and the wrappers of PyTorch put before (or into) its names.
@@ -125,7 +125,7 @@ def infer_config(state_dict: Mapping[str, torch.Tensor], dilated_stages: Collect
     """
     depth = max((int(match[1]) for name in state_dict if (match := re.match(r"stage(\d+)\.", name))), default=0)
     if depth < 2:
-        found = _some(sorted(state_dict)) or "no tensors"
+        found = some(sorted(state_dict)) or "no tensors"
         prefixed = (re.match(r"(.+?)stage\d+d?\.rebnconv", name) for name in state_dict)
         prefix = next((match[1] for match in prefixed if match), None)
         hint = f" They begin with {prefix!r}: save them without it." if prefix else ""
@@ -205,17 +205,14 @@ def _measure_convolutions(
     model: U2NetForImageSegmentation, batches: Iterable[torch.Tensor | Mapping[str, Any]]
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Mean and variance, `(C,)` in float64, of the output of each convolution of the residual U-blocks."""
-    count: dict[str, int] = {}
-    total: dict[str, torch.Tensor] = {}
-    total_of_squares: dict[str, torch.Tensor] = {}
+    sums: dict[str, torch.Tensor] = {}  # of each channel: how many pixels, their total, and that of their squares
 
     def measure(name: str, output: torch.Tensor) -> None:
         variance, mean = torch.var_mean(output.float(), dim=(0, 2, 3), correction=0)
         variance, mean = variance.cpu().double(), mean.cpu().double()
         pixels = output.numel() // output.shape[1]
-        count[name] = count.get(name, 0) + pixels
-        total[name] = total.get(name, 0) + pixels * mean
-        total_of_squares[name] = total_of_squares.get(name, 0) + pixels * (variance + mean**2)
+        of_batch = pixels * torch.stack((torch.ones_like(mean), mean, variance + mean**2))
+        sums[name] = sums.get(name, 0) + of_batch
 
     hooks = [
         module.register_forward_hook(lambda _, __, output, name=name: measure(name, output))
@@ -232,12 +229,10 @@ def _measure_convolutions(
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    if not count:
+    if not sums:
         raise ValueError("`batches` is empty: the BatchNorm statistics are measured on images.")
-    means = {name: total[name] / count[name] for name in count}
-    return {
-        name: (mean, (total_of_squares[name] / count[name] - mean**2).clamp(min=0)) for name, mean in means.items()
-    }
+    means = {name: (total / count, squares / count) for name, (count, total, squares) in sums.items()}
+    return {name: (mean, (of_squares - mean**2).clamp(min=0)) for name, (mean, of_squares) in means.items()}
 
 
 def _read_state_dict(source: Path) -> StateDict:
@@ -260,15 +255,15 @@ def _read_state_dict(source: Path) -> StateDict:
         raise ValueError(f"Expected a dictionary of tensors, found {type(content).__name__}.")
     foreign = [str(name) for name, value in content.items() if not (isinstance(name, str) and torch.is_tensor(value))]
     if foreign:
-        raise ValueError(f"Expected a dictionary of tensors; not tensors are {_some(foreign)}.")
+        raise ValueError(f"Expected a dictionary of tensors; not tensors are {some(foreign)}.")
     if repeated := [name for name, tensor in content.items() if _lacks_numbers(tensor)]:
-        raise ValueError(f"Fewer numbers are in it than its shapes say: {_some(repeated)}.")
-    state_dict = {re.sub(PREFIXES, "", name): tensor for name, tensor in content.items()}
-    if len(state_dict) < len(content):
-        raise ValueError(f"Several networks are in it, as {_some(sorted(content), 4)}: save one of them alone.")
+        raise ValueError(f"Fewer numbers are in it than its shapes say: {some(repeated)}.")
     state_dict = {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()
+        re.sub(PREFIXES, "", name): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in content.items()
     }
+    if len(state_dict) < len(content):
+        raise ValueError(f"Several networks are in it, as {some(sorted(content), 4)}: save one of them alone.")
     for name in [name for name in state_dict if name.endswith(".bn_s1.running_var")]:
         # PyTorch before 0.4.1, which the authors used, did not count the batches.
         state_dict.setdefault(name.replace("running_var", "num_batches_tracked"), torch.tensor(0))
@@ -303,7 +298,7 @@ def _check_fit(config: U2NetConfig, state_dict: StateDict, dilations: Mapping[st
         ],
     }
     if any(complaints.values()):
-        raise ValueError(" ".join(f"{kind}: {_some(names)}." for kind, names in complaints.items() if names))
+        raise ValueError(" ".join(f"{kind}: {some(names)}." for kind, names in complaints.items() if names))
 
 
 def _save_model(model: U2NetForImageSegmentation, folder: Path) -> None:
@@ -320,9 +315,3 @@ def _empty_model(config: U2NetConfig) -> U2NetForImageSegmentation:
     """The network of `config` without memory for its weights."""
     with torch.device("meta"):
         return U2NetForImageSegmentation(config)
-
-
-def _some(names: list[str], limit: int = 8) -> str:
-    """The first names of a list, in words."""
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest

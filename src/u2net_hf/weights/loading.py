@@ -77,14 +77,16 @@ def load_whole_model(loader: Any, source: str | Path, *, trust_remote_code: bool
     )
     begun_anew = {name for name, *_ in report["mismatched_keys"]}  # with `ignore_mismatched_sizes`
     if missing := sorted({*report["missing_keys"]} - begun_anew):
-        raise ValueError(f"{source} lacks weights that its configuration needs: {_first(missing)}.")
+        raise ValueError(f"{source} lacks weights that its configuration needs: {some(missing, 1)}.")
     if unexpected := sorted(report["unexpected_keys"]):
-        logger.warning("%s", printable(f"{source} holds weights that its network has not: {_first(unexpected)}."))
+        logger.warning("%s", printable(f"{source} holds weights that its network has not: {some(unexpected, 1)}."))
     return model
 
 
-def _first(names: list[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+def some(names: list[str], limit: int = 8) -> str:
+    """The first names of a list, in words."""
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
 
 
 def _in_one_line(error: Exception, source: str | Path, what: str) -> Exception:
