@@ -153,23 +153,21 @@ class FusedU2Net(nn.Module):
     made, it has no gradients, and it cannot be trained.
     """
 
-    def __init__(
-        self,
-        stem: nn.Module,
-        encoder: Sequence[RSU],
-        decoder: Sequence[RSU],
-        sides: Sequence[SideMap],
-        bias: torch.Tensor,
-        num_channels: int,
-    ):
+    def __init__(self, config: Mapping[str, Any], builder: "_Builder"):
         super().__init__()
-        self.stem = stem
+        self.num_channels = config["num_channels"]
         self.bias: torch.Tensor
         self.encoder: Any  # a ModuleList does not tell of what
         self.decoder: Any
+        encoder = [builder.rsu(f"stage{number}", stage) for number, stage in enumerate(config["encoder_stages"], 1)]
+        channels, decoder = config["encoder_stages"][-1][2], []
+        for number, stage in zip(range(len(encoder) - 1, 0, -1), config["decoder_stages"], strict=True):
+            decoder.append(builder.rsu(f"stage{number}d", stage, low_channels=channels))
+            channels = stage[2]
+        sides, bias = builder.sides(len(encoder), config.get("fuse_side_maps", True))
+        self.stem = builder.stem(config.get("stem_channels"))
         self.encoder, self.decoder, self.sides = nn.ModuleList(encoder), nn.ModuleList(decoder), nn.ModuleList(sides)
         self.register_buffer("bias", bias)
-        self.num_channels = num_channels
         super().train(False)
 
     @classmethod
@@ -192,7 +190,7 @@ class FusedU2Net(nn.Module):
         Raises:
             ValueError: If a stage has a wrong form or a weight is missing.
         """
-        return _Builder(state_dict, dtype, torch.device(device)).network(config)
+        return cls(config, _Builder(state_dict, dtype, torch.device(device)))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -261,20 +259,6 @@ class _Builder:
 
     def __init__(self, state_dict: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.device):
         self.state_dict, self.dtype, self.device = state_dict, dtype, device
-
-    def network(self, config: Mapping[str, Any]) -> FusedU2Net:
-        encoder_channels, encoder = [], []
-        for number, stage in enumerate(config["encoder_stages"], start=1):
-            encoder.append(self.rsu(f"stage{number}", stage))
-            encoder_channels.append(int(stage[2]))
-        channels, decoder = encoder_channels.pop(), []
-        for number, stage in zip(range(len(encoder_channels), 0, -1), config["decoder_stages"], strict=True):
-            decoder.append(self.rsu(f"stage{number}d", stage, low_channels=channels))
-            channels = int(stage[2])
-        sides, bias = self.sides(len(encoder), config.get("fuse_side_maps", True))
-        return FusedU2Net(
-            self.stem(config.get("stem_channels")), encoder, decoder, sides, bias, config["num_channels"]
-        )
 
     def rsu(self, name: str, stage: Sequence[str | int], low_channels: int | None = None) -> RSU:
         """The residual U-block `name`; that of a decoder stage takes a map of `low_channels` and one beside it."""
