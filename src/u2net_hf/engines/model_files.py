@@ -33,29 +33,19 @@ class ModelFiles:
         """The weights in one SafeTensors file; a folder may hold other kinds instead."""
         return self.folder / WEIGHTS
 
-    @property
-    def config_path(self) -> Path:
-        """What describes the network."""
-        return self.folder / CONFIG
-
-    @property
-    def processor_path(self) -> Path:
-        """What describes the network's input."""
-        return self.folder / PROCESSOR
-
     @cached_property
     def config(self) -> dict[str, Any]:
         """The content of `config.json`."""
-        return self._read(self.config_path)
+        return self._read(CONFIG)
 
     @cached_property
     def input_options(self) -> InputOptions:
         """How images become the network's input."""
-        options = self._read(self.processor_path)
+        options = self._read(PROCESSOR)
         try:
             return InputOptions.from_dict(options)
         except ValueError as error:
-            raise ValueError(f"{self.processor_path}: {error}") from error
+            raise ValueError(f"{self.folder / PROCESSOR}: {error}") from error
 
     @property
     def has_fused_form(self) -> bool:
@@ -66,7 +56,7 @@ class ModelFiles:
     @property
     def numbers_objects(self) -> bool:
         """Whether it is a U-Net whose labels are levels of depth: it tells objects apart, and cuts none out."""
-        return self.config.get("model_type") == "unet" and self._read(self.processor_path).get("instances") is not None
+        return self.config.get("model_type") == "unet" and self._read(PROCESSOR).get("instances") is not None
 
     @property
     def is_complete(self) -> bool:
@@ -86,12 +76,13 @@ class ModelFiles:
             return None
         return sum(math.prod(shape) for name, shape in self.weight_shapes.items() if not name.endswith(STATISTICS))
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"{self.name} has no {path.name}: save the model and its image processor there"
+                f"{self.name} has no {name}: save the model and its image processor there"
             ) from None
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not JSON ({error})") from error

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..models.u2net.stages_u2net import check_architecture, parse_stage
 from ..weights.loading import some
-
-if TYPE_CHECKING:
-    from .model_files import ModelFiles
+from .model_files import CONFIG, PROCESSOR, ModelFiles
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -29,12 +27,12 @@ def check_model(files: ModelFiles) -> None:
         try:
             check_architecture(files.config)
         except ValueError as error:
-            raise ValueError(f"{files.config_path}: {error}") from error
+            raise ValueError(f"{files.folder / CONFIG}: {error}") from error
         _check_shapes(files)
     for name in ("image_mean", "image_std"):
         values = getattr(options, name)
         if options.do_normalize and isinstance(values, Sequence) and len(values) not in (1, channels):
-            raise ValueError(f"{files.processor_path}: `{name}` has {len(values)} values for {channels} channels.")
+            raise ValueError(f"{files.folder / PROCESSOR}: `{name}` has {len(values)} values for {channels} channels.")
 
 
 def _check_shapes(files: ModelFiles) -> None:
