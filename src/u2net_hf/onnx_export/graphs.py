@@ -7,6 +7,7 @@ import itertools
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -168,10 +169,11 @@ def write_int8(
     nodes_to_keep = _nodes_to_keep(graph.graph.node, block_errors(network, measured))
     add_pre_process_metadata(graph)  # constants are folded: nothing to warn of
     onnx.save(graph, path)
+    inputs = ({"pixel_values": batch.numpy()} for batch in batches)
     quantize_static(
         str(path),
         str(path),
-        _CalibrationReader(batches),
+        SimpleNamespace(get_next=lambda: next(inputs, None)),  # what a CalibrationDataReader must have
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
@@ -194,17 +196,6 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
     model.opset_import.extend(versions)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
-
-
-class _CalibrationReader:
-    """Hands ONNX Runtime one batch after the other."""
-
-    def __init__(self, batches: Iterable[torch.Tensor]):
-        self.batches = iter(batches)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"pixel_values": batch.numpy()}
 
 
 @torch.inference_mode()
