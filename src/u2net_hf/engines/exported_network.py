@@ -85,10 +85,9 @@ def find_exported(name_or_path: str | Path, dtype: str, output: str) -> tuple[Pa
         if output == SALIENCY:
             check_graph(path, files.input_options)
         return path, files
-    family = FAMILIES.get(str(files.config.get("model_type")))
-    if family is None:
+    if str(files.config.get("model_type")) not in FAMILIES:
         raise ValueError(f"{files.name} is no U²-Net; only the engine torch can run it")
-    if family.has_fused_form:  # else transformers asks the same when the network is exported
+    if files.has_fused_form:  # else transformers asks the same when the network is exported
         check_model(files)
     return _export_once(files, dtype), files
 

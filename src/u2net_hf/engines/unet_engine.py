@@ -6,7 +6,7 @@ Images are cut, mirrored and put together by the image processor of the network,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from transformers.modeling_outputs import SemanticSegmenterOutput
@@ -22,23 +22,8 @@ from .names import EngineName
 from .torch_engine import ProcessorEngine, choose_dtype, name_of, usable_device
 
 
-class TileNetwork(Protocol):
-    """A U-Net, whatever runs it.
-
-    Attributes:
-        engine: What runs it.
-        dtype: Type of the numbers that it computes with: torch's, or its name.
-    """
-
-    engine: EngineName
-    dtype: Any
-
-    def __call__(self, pixel_values: torch.Tensor, /) -> torch.Tensor:
-        """From float32 tiles `(tiles, channels, height, width)` to their logits, float32, on any device."""
-
-
 class ExportedUNet:
-    """A U-Net in ONNX Runtime or OpenVINO, see [`TileNetwork`].
+    """A U-Net in ONNX Runtime or OpenVINO.
 
     Args:
         engine: What runs it.
@@ -50,8 +35,11 @@ class ExportedUNet:
         self.engine, self.logits, self.dtype = engine, logits, dtype
 
     def __call__(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """See [`TileNetwork`]."""
+        """From float32 tiles `(tiles, channels, height, width)` to their logits, float32."""
         return torch.from_numpy(self.logits(pixel_values.float().contiguous().numpy()))
+
+
+TileNetwork = FusedUNet | ExportedUNet
 
 
 class UNetEngine(ProcessorEngine):
