@@ -14,46 +14,21 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from ..models.u2net.photo_u2net import (
-    ImageError,
-    PhotoWarning,
-    ReducedImage,
-    as_photo,
-    convert_profile,
-    on_ground,
-    open_image,
-    open_reduced,
-    rgb_profile,
-    standard_mode,
-    to_rgb,
-)
-from ..models.u2net.render_u2net import cut_out, mask_image, open_background
+from ..models.u2net.photo_u2net import ImageError as ImageError
+from ..models.u2net.photo_u2net import PhotoWarning as PhotoWarning
+from ..models.u2net.photo_u2net import ReducedImage as ReducedImage
+from ..models.u2net.photo_u2net import as_photo as as_photo
+from ..models.u2net.photo_u2net import convert_profile, rgb_profile
+from ..models.u2net.photo_u2net import on_ground as on_ground
+from ..models.u2net.photo_u2net import open_image as open_image
+from ..models.u2net.photo_u2net import open_reduced as open_reduced
+from ..models.u2net.photo_u2net import standard_mode as standard_mode
+from ..models.u2net.photo_u2net import to_rgb as to_rgb
+from ..models.u2net.render_u2net import cut_out as cut_out
+from ..models.u2net.render_u2net import mask_image as mask_image
+from ..models.u2net.render_u2net import open_background as open_background
 from ..utils.files import write_atomically
 from .png import encode_png
-
-__all__ = [
-    "READ_SUFFIXES",
-    "VIDEO_FORMATS",
-    "VIDEO_SUFFIXES",
-    "WRITE_FORMATS",
-    "ImageError",
-    "PhotoWarning",
-    "ReducedImage",
-    "allow_megapixels",
-    "as_photo",
-    "cut_out",
-    "encode_image",
-    "find_images",
-    "format_of",
-    "mask_image",
-    "on_ground",
-    "open_background",
-    "open_image",
-    "open_reduced",
-    "save_image",
-    "standard_mode",
-    "to_rgb",
-]
 
 READ_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
