@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -16,8 +15,6 @@ from .names import EngineName
 
 Batch = TypeVar("Batch")
 Outcome = TypeVar("Outcome")
-
-DESCRIBED = ("size", "do_antialias", "do_scale_by_max")
 
 
 class Engine(Protocol):
@@ -76,7 +73,7 @@ class PixelEngine(Engine, ABC):
     @property
     def variant(self) -> dict[str, Any]:
         """See [`Engine`]."""
-        return {"engine": self.name, "dtype": self.dtype, **describe_input(asdict(self.input_options))}
+        return {"engine": self.name, "dtype": self.dtype, **describe_input(self.input_options)}
 
     @abstractmethod
     def probabilities(self, pixel_values: np.ndarray) -> np.ndarray:
@@ -107,9 +104,10 @@ class PixelEngine(Engine, ABC):
         return [resize_map(one, *size) for one, size in zip(maps, sizes, strict=True)]
 
 
-def describe_input(options: dict[str, Any]) -> dict[str, Any]:
-    """Those options of an image processor that are stated beside results; others have not all of them."""
-    stated = {name: options[name] for name in DESCRIBED if options.get(name) is not None}
+def describe_input(options: object) -> dict[str, Any]:
+    """What is stated of an image processor, or of [`InputOptions`], beside results; others have not all of it."""
+    named = {name: getattr(options, name, None) for name in ("size", "do_antialias", "do_scale_by_max")}
+    stated = {name: value for name, value in named.items() if value is not None}
     if size := stated.get("size"):
         stated["size"] = "x".join(str(length) for length in (size if isinstance(size, tuple) else dict(size).values()))
     return stated

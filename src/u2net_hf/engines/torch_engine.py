@@ -23,7 +23,7 @@ from ..weights.published import resolve
 from .cpu import cpu_computes_in
 from .cuda_graph import RecordedNetwork
 from .fused_u2net import FusedU2Net
-from .interface import DESCRIBED, Batch, Engine, Outcome, PixelEngine, describe_input
+from .interface import Batch, Engine, Outcome, PixelEngine, describe_input
 from .model_files import find_model
 from .names import EngineName
 from .validation import check_model
@@ -88,9 +88,8 @@ class ProcessorEngine(Engine):
     @property
     def variant(self) -> dict[str, Any]:
         """See [`Engine`]."""
-        options = {name: getattr(self.image_processor, name, None) for name in DESCRIBED}
         engine, dtype = self._runs_in()
-        return {"engine": str(engine), "dtype": dtype, **describe_input(options)}
+        return {"engine": str(engine), "dtype": dtype, **describe_input(self.image_processor)}
 
     @torch.inference_mode()
     def __call__(
