@@ -126,8 +126,8 @@ def infer_config(state_dict: Mapping[str, torch.Tensor], dilated_stages: Collect
     depth = max((int(match[1]) for name in state_dict if (match := re.match(r"stage(\d+)\.", name))), default=0)
     if depth < 2:
         found = some(sorted(state_dict)) or "no tensors"
-        prefixed = (re.match(r"(.+?)stage\d+d?\.rebnconv", name) for name in state_dict)
-        prefix = next((match[1] for match in prefixed if match), None)
+        begun = r"(.+?)stage\d+d?\.rebnconv"
+        prefix = next((match[1] for name in state_dict if (match := re.match(begun, name))), None)
         hint = f" They begin with {prefix!r}: save them without it." if prefix else ""
         raise ValueError(f"Expected names such as stage1.rebnconvin.conv_s1.weight, found {found}.{hint}")
     if dilated_stages is None:
@@ -244,15 +244,10 @@ def _read_state_dict(source: Path) -> StateDict:
             "Expected a plain state dict, as `torch.save(model.state_dict(), path)` writes it; whole pickled models "
             f"are refused, because loading them would run their code. ({type(error).__name__}: {error})"
         ) from error
-    for _ in WRAPPERS:  # not for ever: a dictionary may hold itself
-        if not isinstance(content, Mapping):
-            break
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
     if not isinstance(content, Mapping):
         raise ValueError(f"Expected a dictionary of tensors, found {type(content).__name__}.")
+    for _ in WRAPPERS:  # not for ever: a dictionary may hold itself
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
     foreign = [str(name) for name, value in content.items() if not (isinstance(name, str) and torch.is_tensor(value))]
     if foreign:
         raise ValueError(f"Expected a dictionary of tensors; not tensors are {some(foreign)}.")
