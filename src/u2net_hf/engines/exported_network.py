@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,10 @@ from .._version import __version__
 from ..models.families import FAMILIES
 from ..models.u2net.pixels_u2net import InputOptions
 from ..onnx_export.layout import FILE_NAMES, ONNX_FOLDER
-from ..weights.published import resolve
 from .graph_check import SALIENCY, check_graph
 from .interface import PixelEngine
 from .model_files import ModelFiles, find_model
-from .names import EngineName, import_engine
+from .names import EXTRAS, EngineName
 from .validation import check_model
 
 Graph = Callable[[np.ndarray], np.ndarray]
@@ -52,7 +52,13 @@ def load_graph(
     name_or_path: str | Path, engine: str, device: str | None, dtype: str, output: str
 ) -> tuple[Graph, ModelFiles, str]:
     """Load what gives an `output` of a network, see [`find_exported`]; its files, and the type of its numbers."""
-    module = import_engine(engine, device)
+    if device not in (None, "cpu"):
+        raise ValueError(f"{engine} runs on the CPU here, not on {device!r}: choose the engine torch")
+    try:
+        module = import_module(f".{engine}_engine", __package__)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS[EngineName(engine)]
+        raise RuntimeError(f"{engine} is not installed: pip install 'u2net-hf[{extra}]'") from error
     chosen = "float32" if dtype == "auto" else dtype  # OpenVINO computes layers in bfloat16 that need more digits
     if chosen not in module.DTYPES:
         raise ValueError(f"dtype of the engine {engine} must be auto, {', '.join(module.DTYPES)}, got {dtype!r}")
@@ -124,7 +130,7 @@ def _export_once(files: ModelFiles, dtype: str) -> Path:
         if not path.is_file():  # another process may have made it meanwhile
             from ..onnx_export.export import export_graph
 
-            export_graph(resolve(files.name), path, dtype)
+            export_graph(files.name, path, dtype)
             for other in path.parent.glob(f"{dtype}-*.onnx"):
                 if other != path:  # of weights that are no longer there
                     other.unlink(missing_ok=True)
