@@ -1,9 +1,8 @@
-"""The ONNX file of a network: in a folder that `export_onnx` has written, or exported once into the cache."""
+"""A network as an ONNX file, and what runs it: from a folder of `export_onnx`, or exported once into the cache."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -15,12 +14,10 @@ from ..models.families import FAMILIES
 from ..models.u2net.pixels_u2net import InputOptions
 from ..onnx_export.layout import FILE_NAMES, ONNX_FOLDER
 from .graph_check import SALIENCY, check_graph
-from .interface import PixelEngine
+from .interface import Graph, PixelEngine
 from .model_files import ModelFiles, find_model
 from .names import EXTRAS, EngineName
 from .validation import check_model
-
-Graph = Callable[[np.ndarray], np.ndarray]
 
 
 class ExportedEngine(PixelEngine):

@@ -15,6 +15,7 @@ from .names import EngineName
 
 Batch = TypeVar("Batch")
 Outcome = TypeVar("Outcome")
+Graph = Callable[[np.ndarray], np.ndarray]  # from pixel values `(batch, channels, height, width)` to an output
 
 
 class Engine(Protocol):

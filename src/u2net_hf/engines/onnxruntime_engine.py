@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 
 from ..weights.loading import reading
 from .cpu import num_threads
 from .graph_check import INPUT, check_names
+from .interface import Graph
 
 # Type of the numbers, and that of the file.
 DTYPES = {"float32": "float32", "float16": "float16", "int8": "int8"}
 
 
-def open_graph(
-    path: Path, _dtype: str, output: str, size: tuple[int, int] | None
-) -> Callable[[np.ndarray], np.ndarray]:
+def open_graph(path: Path, _dtype: str, output: str, size: tuple[int, int] | None) -> Graph:
     """Open an ONNX file.
 
     Args:
         path: The file, which has the type of the numbers.
         output: Name of its output.
         size: Height and width of all images, if known: what depends on them need not be computed each time.
-
-    Returns:
-        From pixel values `(batch, channels, height, width)` to the output.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # it raises what it would also print, in colors

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino
 
 from ..weights.loading import reading
 from .cpu import num_threads
 from .graph_check import check_names
+from .interface import Graph
 
 # Type of the numbers, and that of the file.
 DTYPES = {"float32": "float32", "bfloat16": "float32", "int8": "int8"}
@@ -28,18 +27,13 @@ def _core() -> openvino.Core:
     return openvino.Core()
 
 
-def open_graph(
-    path: Path, dtype: str, output: str, _size: tuple[int, int] | None
-) -> Callable[[np.ndarray], np.ndarray]:
+def open_graph(path: Path, dtype: str, output: str, _size: tuple[int, int] | None) -> Graph:
     """Open an ONNX file.
 
     Args:
         path: The file.
         dtype: "float32" or "bfloat16" for a float32 file, "int8" for such a file.
         output: Name of its output.
-
-    Returns:
-        From pixel values `(batch, channels, height, width)` to the output.
     """
     core = _core()
     if dtype == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

@@ -15,9 +15,10 @@ from ..models.unet.image_processing_unet import UNetImageProcessorPil
 from ..models.unet.modeling_unet import UNetForSemanticSegmentation
 from ..weights.loading import load_pretrained, load_whole_model
 from ..weights.published import resolve
-from .exported_network import Graph, load_graph
+from .exported_network import load_graph
 from .fused_unet import FusedUNet
 from .graph_check import LOGITS
+from .interface import Graph
 from .names import EngineName
 from .torch_engine import ProcessorEngine, choose_dtype, name_of, usable_device
 
