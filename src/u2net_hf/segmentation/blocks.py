@@ -7,13 +7,12 @@ the whole map. Where that is not so of an object in the core, the block is done 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
-from ..models.unet.instances_unet import InstanceOptions, separate_instances
+from ..models.unet.instances_unet import InstanceOptions, labels_outside, select_instances, separate_instances
 from .planes import Plane
 
 CORE, MARGIN = 1024, 160
@@ -46,29 +45,24 @@ def separate_in_blocks(
     count = 0
     for top, left in product(range(0, height, core), range(0, width, core)):
         kept = (top, min(top + core, height), left, min(left + core, width))
-        for reach in _reaches(margin + _zone(options), max(height, width)):
+        reach = margin + _zone(options)
+        block = _grown(kept, reach, height, width)
+        while (found := _separate(foreground, depth, options, kept, block)) is None:
+            reach *= 2  # a block without inner sides is always right
             block = _grown(kept, reach, height, width)
-            found = _separate(foreground, depth, options, kept, block)
-            if found is not None:
-                break
-        assert found is not None  # a block without inner sides is always right
-        numbers, new_scores = _numbered(*found, block, (height, width), options)
+        inside = tuple(
+            slice(max(options.border - start, 0), max(length - options.border - start, 0))
+            for start, length in zip(block[::2], (height, width), strict=True)
+        )
+        numbers, new_scores = select_instances(*found, inside, options)
         place = labels.open()[block[0] : block[1], block[2] : block[3]]
-        numbers = np.where(numbers, numbers + count, 0).astype(place.dtype)
-        np.copyto(place, numbers, where=numbers > 0)
+        np.copyto(place, numbers + count, where=numbers > 0, casting="unsafe")
         scores.append(new_scores)
         count += len(new_scores)
     return np.concatenate(scores) if scores else np.zeros(0)
 
 
 Bounds = tuple[int, int, int, int]  # top, bottom, left, right
-
-
-def _reaches(margin: int, longest: int) -> Iterator[int]:
-    while margin < longest:
-        yield margin
-        margin *= 2
-    yield longest
 
 
 def _zone(options: InstanceOptions) -> int:
@@ -84,7 +78,7 @@ def _grown(kept: Bounds, reach: int, height: int, width: int) -> Bounds:
 def _separate(
     foreground: Plane, depth: Plane, options: InstanceOptions, kept: Bounds, block: Bounds
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Labels and scores of a block, and which of its objects are its own; None if any may be wrong."""
+    """Labels of a block, the scores of all, and which are objects of its own; None if any of these may be wrong."""
     top, bottom, left, right = block
     probability, deep = (np.array(plane.open()[top:bottom, left:right]) for plane in (foreground, depth))
     labels, scores = separate_instances(probability, deep, replace(options, min_area=0, min_score=0, border=0))
@@ -93,7 +87,8 @@ def _separate(
     own &= (first_column >= kept[2] - left) & (first_column < kept[3] - left)
     own[0] = False
     core = labels[kept[0] - top : kept[1] - top, kept[2] - left : kept[3] - left]
-    return None if _doubtful(labels, options, block, foreground.size)[core].any() else (labels, scores, own)
+    doubtful = _doubtful(labels, options, block, foreground.size)
+    return None if doubtful[core].any() else (labels, np.append(0, scores), own)
 
 
 def _first_pixels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -107,14 +102,11 @@ def _first_pixels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _doubtful(labels: np.ndarray, options: InstanceOptions, block: Bounds, size: tuple[int, int]) -> np.ndarray:
     """Which objects would be others if the block reached further, or touch such."""
     zone = _zone(options)
-    edge = np.ones(labels.shape, bool)
     inner = tuple(
         slice(0 if start == 0 else zone, None if stop == length else -zone)
         for start, stop, length in zip(block[::2], block[1::2], size, strict=True)
     )
-    edge[inner] = False
-    cut = np.zeros(labels.max(initial=0) + 1, bool)
-    cut[labels[edge]] = True
+    cut = labels_outside(labels, inner)
     cut[0] = False
     doubtful = cut.copy()
     for one, other in ((labels[:, 1:], labels[:, :-1]), (labels[1:], labels[:-1])):
@@ -122,25 +114,3 @@ def _doubtful(labels: np.ndarray, options: InstanceOptions, block: Bounds, size:
         doubtful[other[cut[one]]] = True
     doubtful[0] = False
     return doubtful
-
-
-def _numbered(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    own: np.ndarray,
-    block: Bounds,
-    size: tuple[int, int],
-    options: InstanceOptions,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Number the block's own objects that are large, sure and far enough from the image's border; and their scores."""
-    scores = np.append(0, scores)
-    own = own & (scores > options.min_score) & (np.bincount(labels.ravel()) >= options.min_area)
-    if options.border:
-        at_border = np.ones(labels.shape, bool)
-        inside = (
-            slice(max(options.border - start, 0), max(length - options.border - start, 0))
-            for start, length in zip(block[::2], size, strict=True)
-        )
-        at_border[tuple(inside)] = False
-        own[labels[at_border]] = False
-    return np.where(own, np.cumsum(own), 0)[labels], scores[own]

@@ -99,9 +99,28 @@ def separate_instances(
     labels = watershed(-depth, _summits(depth, options.min_prominence), mask=mask).astype(np.int32)
     areas = np.bincount(labels.ravel())
     scores = np.bincount(labels.ravel(), weights=foreground.ravel()) / np.maximum(areas, 1)
-    kept = (areas >= max(options.min_area, 1)) & (scores > options.min_score) & ~_at_border(labels, options.border)
+    inside = tuple(slice(options.border, length - options.border) for length in labels.shape)
+    return select_instances(labels, scores, areas > 0, inside, options)
+
+
+def select_instances(
+    labels: np.ndarray, scores: np.ndarray, kept: np.ndarray, inside: tuple[slice, ...], options: InstanceOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number those of the `kept` objects anew that are large, sure and `inside`; and their scores.
+
+    `scores` and `kept` begin with those of the background.
+    """
+    kept = kept & (np.bincount(labels.ravel()) >= options.min_area) & (scores > options.min_score)
+    kept &= ~labels_outside(labels, inside)
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels], scores[kept]
+
+
+def labels_outside(labels: np.ndarray, inside: tuple[slice, ...]) -> np.ndarray:
+    """Which labels, background first, have pixels outside a rectangle."""
+    outer = np.ones(labels.shape, bool)
+    outer[inside] = False
+    return np.bincount(labels[outer], minlength=labels.max(initial=0) + 1) > 0
 
 
 def _summits(depth: np.ndarray, prominence: float) -> np.ndarray:
@@ -171,13 +190,4 @@ def _follow(into: list[int], lake: int) -> int:
     return lake
 
 
-def _at_border(labels: np.ndarray, border: int) -> np.ndarray:
-    """Which labels, background first, have pixels nearer to the border than so many."""
-    outer = np.ones(labels.shape, bool)
-    outer[border : labels.shape[0] - border, border : labels.shape[1] - border] = False
-    at_border = np.zeros(labels.max() + 1, bool)
-    at_border[labels[outer]] = True
-    return at_border
-
-
-__all__ = ["InstanceOptions", "expected_depth", "separate_instances"]
+__all__ = ["InstanceOptions", "expected_depth", "labels_outside", "select_instances", "separate_instances"]
