@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -87,12 +88,9 @@ class Intensities:
             _check(rows, self.stretched)
         if rows.dtype.kind == "b":
             rows = rows * np.uint8(255)
-        elif rows.dtype.kind == "f":
-            rows = rows.astype(np.float32) * (1 if self.stretched else 255)
-        elif rows.dtype.itemsize > 2:
-            rows = rows.astype(np.float32) * np.float32(
-                1 if self.stretched else 255 / (2.0 ** (8 * rows.itemsize) - 1)
-            )
+        elif rows.dtype.kind == "f" or rows.dtype.itemsize > 2:
+            largest = 1 if rows.dtype.kind == "f" else 2.0 ** (8 * rows.itemsize) - 1
+            rows = rows.astype(np.float32) * np.float32(1 if self.stretched else 255 / largest)
         elif rows.dtype.kind == "i":
             rows = rows.astype(f"u{rows.itemsize}")
         values: np.ndarray = self.processor.process_image(
@@ -122,29 +120,26 @@ def exact_percentiles(strips: Callable[[], Iterator[np.ndarray]], wanted: Sequen
     their upper halves, the second the lower halves of those that matter.
 
     Args:
-        strips: Begins a pass over the values: float32, none negative.
+        strips: Begins a pass over the values: taken as float32, none negative.
         wanted: In [0, 100].
     """
     upper = sum(np.bincount(bits >> 16, minlength=BINS) for bits in _bits(strips))
     below = np.concatenate([[0], np.cumsum(upper)])
     places = [share / 100 * (int(below[-1]) - 1) for share in wanted]
-    ranks = sorted({rank for place in places for rank in (int(place), min(int(place) + 1, int(below[-1]) - 1))})
-    halves = {rank: int(np.searchsorted(below, rank, side="right")) - 1 for rank in ranks}
-    lower = {half: np.zeros(BINS, np.int64) for half in halves.values()}
+    ranks = sorted({rank for place in places for rank in (floor(place), ceil(place))})
+    halves = [int(half) - 1 for half in np.searchsorted(below, ranks, side="right")]
+    lower = {half: np.zeros(BINS, np.int64) for half in halves}
     for bits in _bits(strips):
         for half, counts in lower.items():
             counts += np.bincount(bits[bits >> 16 == half] & (BINS - 1), minlength=BINS)
-    values = {}
-    for rank, half in halves.items():
+    values = []
+    for rank, half in zip(ranks, halves, strict=True):
         rest = int(np.searchsorted(np.cumsum(lower[half]), rank - below[half], side="right"))
-        values[rank] = float(np.uint32(half << 16 | rest).view(np.float32))
-    results = []
-    for place in places:
-        low, high = values[int(place)], values[min(int(place) + 1, int(below[-1]) - 1)]
-        results.append(low + (high - low) * (place - int(place)))
-    return results
+        values.append(np.uint32(half << 16 | rest).view(np.float32))
+    percentiles: list[float] = np.interp(places, ranks, values).tolist()
+    return percentiles
 
 
 def _bits(strips: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
     for values in strips():
-        yield (values + np.float32(0)).ravel().view(np.uint32)  # the sum has no negative zeros
+        yield np.add(values, 0, dtype=np.float32).ravel().view(np.uint32)  # the sum has no negative zeros

@@ -34,7 +34,7 @@ def draw_overlay(plane: Plane, is_rgb: bool, labels: Plane, table: Table, out: n
         scale: Height and width of a pixel of the page in the overlay.
     """
     keep = is_rgb and plane.rows(0, 1).dtype == np.uint8
-    low, high = (0.0, 255.0) if keep else exact_percentiles(lambda: _floats(plane), SHOWN_RANGE)
+    low, high = (0.0, 255.0) if keep else exact_percentiles(lambda: (rows for _, rows in plane.strips()), SHOWN_RANGE)
     for start, values in plane.strips():
         stop = start + values.shape[1]
         shown = (values.astype(np.float32) - low) * (255 / max(high - low, 1e-6))
@@ -42,10 +42,6 @@ def draw_overlay(plane: Plane, is_rgb: bool, labels: Plane, table: Table, out: n
         strip = _enlarged(picture.astype(np.uint8), scale)
         strip[_contours(labels, start, stop, scale)] = CONTOUR
         out[scale * start : scale * stop] = _numbered(strip, table, start, scale)
-
-
-def _floats(plane: Plane):  # type: ignore[no-untyped-def]
-    return (values.astype(np.float32) for _, values in plane.strips())
 
 
 def _enlarged(array: np.ndarray, scale: int) -> np.ndarray:
