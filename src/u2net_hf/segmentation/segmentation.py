@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -93,19 +94,17 @@ def segment_image(
     if not isinstance(network, CellNetwork):
         network = load_network(network)
     options = PageOptions(channel, pixel_size)
-    with tempfile.TemporaryDirectory() as folder:
-        if isinstance(image, str | Path):
-            with open_source(Path(image)) as source:
-                return _gather(source, network, options, Path(folder))
-        return _gather(source_of_array(np.asarray(image)), network, options, Path(folder))
-
-
-def _gather(source: ImageSource, network: CellNetwork, options: PageOptions, folder: Path) -> Segmentation:
+    opened: AbstractContextManager[ImageSource]
+    if isinstance(image, str | Path):
+        opened = open_source(Path(image))
+    else:
+        opened = nullcontext(source_of_array(np.asarray(image)))
     labels, probabilities, tables = [], [], []
-    for page in segment_pages(source, network, options, folder):
-        labels.append(np.array(page.labels.open()))
-        probabilities.append(np.array(page.foreground.open()))
-        tables.append(page.table)
+    with tempfile.TemporaryDirectory() as folder, opened as source:
+        for page in segment_pages(source, network, options, Path(folder)):
+            labels.append(np.array(page.labels.open()))
+            probabilities.append(np.array(page.foreground.open()))
+            tables.append(page.table)
     stack = np.stack if len(source.axes) > 2 else itemgetter(0)
     return Segmentation(stack(labels), stack(probabilities), join(tables))
 
@@ -137,28 +136,15 @@ def segment_pages(
         work = folder / f"page-{number}"
         work.mkdir()
         plane = source.page(number, work)
+        seen = plane if channel is None else plane.channel(channel)
         try:
-            page = _segment_page(number, plane, channel, source, network, options, work)
+            foreground = Plane.new(work / "foreground.npy", plane.size, np.float32)
+            depth = Plane.new(work / "depth.npy", plane.size, np.float32)
+            labels = Plane.new(work / "labels.npy", plane.size, np.uint32)
+            network.maps(Intensities(seen, network.processor), foreground, depth)
+            scores = separate_in_blocks(foreground, depth, labels, network.options)
+            table = measure_objects(labels, plane, scores, number + 1, options.pixel_size or source.pixel_size)
         except (ValueError, RuntimeError, MemoryError) as error:
             raise ImageError(f"{source.page_name(number)}: {error or type(error).__name__}") from error
-        yield page
+        yield Page(number, plane, seen, labels, foreground, table)
         shutil.rmtree(work)
-
-
-def _segment_page(
-    number: int,
-    plane: Plane,
-    channel: int | None,
-    source: ImageSource,
-    network: CellNetwork,
-    options: PageOptions,
-    folder: Path,
-) -> Page:
-    seen = plane if channel is None else plane.channel(channel)
-    dtypes = {"foreground": np.float32, "depth": np.float32, "labels": np.uint32}
-    foreground, depth, labels = (Plane.new(folder / f"{name}.npy", plane.size, kind) for name, kind in dtypes.items())
-    network.maps(Intensities(seen, network.processor), foreground, depth)
-    scores = separate_in_blocks(foreground, depth, labels, network.options)
-    pixel_size = options.pixel_size or source.pixel_size
-    table = measure_objects(labels, plane, scores, number + 1, pixel_size)
-    return Page(number, plane, seen, labels, foreground, table)
