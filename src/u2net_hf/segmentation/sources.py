@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
 UNAVAILABLE = "cells need other packages: pip install 'u2net-hf[cells]'"
-TIFF_SUFFIXES = (".tif", ".tiff")
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")  # of Pillow: gray values that 8 bits would cut off
 COLOR = (2, 6)  # the values of PhotometricInterpretation for RGB and YCbCr
@@ -102,7 +101,7 @@ def open_source(path: Path, name: str | None = None) -> Iterator[ImageSource]:
         yield source
 
 
-def source_of_array(array: np.ndarray) -> ImageSource:
+def source_of_array(array: np.ndarray, name: str = "the image") -> ImageSource:
     """An image in memory: `(height, width)`, or a color picture `(height, width, 3)`.
 
     Raises:
@@ -110,9 +109,9 @@ def source_of_array(array: np.ndarray) -> ImageSource:
     """
     is_rgb = array.ndim == 3 and array.shape[2] == 3
     if not (is_rgb or array.ndim == 2) or not array.size:
-        raise ImageError(f"the image: must have the shape (height, width) or (height, width, 3), got {array.shape}")
+        raise ImageError(f"{name}: must have the shape (height, width) or (height, width, 3), got {array.shape}")
     plane = Plane.of(np.moveaxis(array, -1, 0) if is_rgb else array[None])
-    return ImageSource("the image", "YX", 1, plane.shape[0], is_rgb, None, lambda number, folder: plane)
+    return ImageSource(name, "YX", 1, plane.shape[0], is_rgb, None, lambda number, folder: plane)
 
 
 def _is_tiff(path: Path) -> bool:
@@ -128,19 +127,18 @@ def _open_picture(path: Path, name: str) -> ImageSource:
     array = _gray_values(path)
     if array is None:
         try:
-            array = np.moveaxis(np.asarray(to_rgb(open_image(path))), -1, 0)
+            array = np.asarray(to_rgb(open_image(path)))
         except ImageError as error:
             raise ImageError(str(error).replace(str(path), name, 1)) from error
-    plane = Plane.of(array)
-    return ImageSource(name, "YX", 1, len(array), len(array) == 3, None, lambda number, folder: plane)
+    return source_of_array(array, name)
 
 
 def _gray_values(path: Path) -> np.ndarray | None:
-    """The values `(1, height, width)` of a gray picture, upright; None for others, and for what cannot be read."""
+    """The values `(height, width)` of a gray picture, upright; None for others, and for what cannot be read."""
     with contextlib.suppress(Exception), Image.open(path) as image:
         if image.mode in (*DEEP_MODES, "L") and "transparency" not in image.info:
             ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(image)[None]
+            return np.asarray(image)
     return None
 
 
