@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -141,20 +141,16 @@ def segment_file(
             raise ImageError(f"{job.destination}: cannot be written ({error.strerror or error})") from error
 
 
+@dataclass
 class _Written:
     """The results of a file, kept in a folder until all of them are there."""
 
-    def __init__(
-        self,
-        destination: Path,
-        source: ImageSource,
-        outputs: Outputs,
-        pixel_size: tuple[float, float] | None,
-        folder: Path,
-    ) -> None:
-        self.destination, self.source, self.outputs = destination, source, outputs
-        self.pixel_size, self.folder = pixel_size, folder
-        self.tables: list[Table] = []
+    destination: Path
+    source: ImageSource
+    outputs: Outputs
+    pixel_size: tuple[float, float] | None
+    folder: Path
+    tables: list[Table] = field(default_factory=list)
 
     def add(self, page: Page) -> None:
         """Keep what a page gives."""

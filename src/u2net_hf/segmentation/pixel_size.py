@@ -60,14 +60,14 @@ def _density(page: TiffPage) -> tuple[float, float] | None:
 
 def _of_ome(xml: str) -> tuple[float, float] | None:
     try:
-        root = ElementTree.fromstring(xml)
+        pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
     except ElementTree.ParseError:
         return None
-    pixels = next((one for one in root.iter() if one.tag.rpartition("}")[2] == "Pixels"), None)
+    attributes = {} if pixels is None else pixels.attrib
     sizes = []
     for name in ("PhysicalSizeY", "PhysicalSizeX"):
-        size = None if pixels is None else pixels.get(name)
-        unit = UNITS.get("µm" if pixels is None else pixels.get(f"{name}Unit", "µm"))
+        size = attributes.get(name)
+        unit = UNITS.get(attributes.get(f"{name}Unit", "µm"))
         if size is None or unit is None or not float(size) > 0:
             return None
         sizes.append(float(size) * unit)
