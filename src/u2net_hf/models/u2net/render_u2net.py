@@ -287,12 +287,12 @@ def refine_alpha(
 
     scale = min(1.0, max_size / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    trimap = cutoff_trimap(_resize(soft_map, size), foreground_threshold, background_threshold, margin)
+    trimap = cutoff_trimap(resize_map(soft_map, size[1], size[0]), foreground_threshold, background_threshold, margin)
     if len(np.unique(trimap)) < 3:
         return soft_map, colors
     reduced = image if size == image.size else image.resize(size, Image.Resampling.BOX)
     alpha = pymatting.estimate_alpha_cf(np.asarray(reduced) / 255.0, trimap)
-    alpha = np.clip(_resize(alpha.astype(np.float32), image.size), 0, 1)
+    alpha = np.clip(resize_map(alpha.astype(np.float32), image.height, image.width), 0, 1)
 
     estimate = pymatting.estimate_foreground_ml(colors.astype(np.float32) / 255, alpha)
     estimate = np.rint(np.clip(estimate, 0, 1) * 255).astype(np.uint8)
@@ -321,13 +321,6 @@ def cutoff_trimap(
     trimap[shrink(soft_map > foreground_threshold)] = FOREGROUND
     trimap[shrink(soft_map < background_threshold)] = BACKGROUND
     return trimap
-
-
-def _resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize an array (H, W) of float32 bilinearly, anti-aliased; `size` is (width, height)."""
-    if values.shape == size[::-1]:
-        return values
-    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
 
 
 def _import_pymatting() -> Any:
