@@ -12,7 +12,7 @@ import torch
 from transformers.image_utils import SizeDict
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from ..models.unet.configuration_unet import nearest_valid_sizes
+from ..models.unet.configuration_unet import UNetConfig, nearest_valid_sizes
 from ..models.unet.instances_unet import InstanceOptions, expected_depth
 from ..models.unet.tiling_unet import Tiling, average_rotations, cut_windows, plan_image
 from ..weights.loading import load_pretrained
@@ -112,7 +112,6 @@ def load_network(
     from transformers import AutoConfig
 
     from ..engines.unet_engine import load_tile_network
-    from ..models.unet.configuration_unet import UNetConfig
     from ..models.unet.image_processing_unet import UNetImageProcessorPil
 
     config: Any = load_pretrained(AutoConfig, source)
