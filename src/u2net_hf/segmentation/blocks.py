@@ -44,25 +44,18 @@ def separate_in_blocks(
     scores: list[np.ndarray] = []
     count = 0
     for top, left in product(range(0, height, core), range(0, width, core)):
-        kept = (top, min(top + core, height), left, min(left + core, width))
+        kept = slice(top, min(top + core, height)), slice(left, min(left + core, width))
         reach = margin + _zone(options)
-        block = _grown(kept, reach, height, width)
-        while (found := _separate(foreground, depth, options, kept, block)) is None:
+        while (found := _separate(foreground, depth, options, kept, reach)) is None:
             reach *= 2  # a block without inner sides is always right
-            block = _grown(kept, reach, height, width)
-        inside = tuple(
-            slice(max(options.border - start, 0), max(length - options.border - start, 0))
-            for start, length in zip(block[::2], (height, width), strict=True)
-        )
-        numbers, new_scores = select_instances(*found, inside, options)
-        place = labels.open()[block[0] : block[1], block[2] : block[3]]
-        np.copyto(place, numbers + count, where=numbers > 0, casting="unsafe")
+        block, numbers, new_scores = found
+        np.copyto(labels.open()[block], numbers + count, where=numbers > 0, casting="unsafe")
         scores.append(new_scores)
         count += len(new_scores)
     return np.concatenate(scores) if scores else np.zeros(0)
 
 
-Bounds = tuple[int, int, int, int]  # top, bottom, left, right
+Box = tuple[slice, ...]  # rows, columns
 
 
 def _zone(options: InstanceOptions) -> int:
@@ -70,25 +63,30 @@ def _zone(options: InstanceOptions) -> int:
     return options.max_hole_area + round(4 * options.smoothing) + 2
 
 
-def _grown(kept: Bounds, reach: int, height: int, width: int) -> Bounds:
-    top, bottom, left, right = kept
-    return max(top - reach, 0), min(bottom + reach, height), max(left - reach, 0), min(right + reach, width)
-
-
 def _separate(
-    foreground: Plane, depth: Plane, options: InstanceOptions, kept: Bounds, block: Bounds
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Labels of a block, the scores of all, and which are objects of its own; None if any of these may be wrong."""
-    top, bottom, left, right = block
-    probability, deep = (np.array(plane.open()[top:bottom, left:right]) for plane in (foreground, depth))
+    foreground: Plane, depth: Plane, options: InstanceOptions, kept: Box, reach: int
+) -> tuple[Box, np.ndarray, np.ndarray] | None:
+    """The block that reaches so far, numbers and scores of the objects of its core; None if any may be wrong."""
+    sides = list(zip(kept, foreground.size, strict=True))
+    block = tuple(slice(max(side.start - reach, 0), min(side.stop + reach, length)) for side, length in sides)
+    probability, deep = (np.array(plane.open()[block]) for plane in (foreground, depth))
     labels, scores = separate_instances(probability, deep, replace(options, min_area=0, min_score=0, border=0))
-    first_row, first_column = _first_pixels(labels)
-    own = (first_row >= kept[0] - top) & (first_row < kept[1] - top)
-    own &= (first_column >= kept[2] - left) & (first_column < kept[3] - left)
-    own[0] = False
-    core = labels[kept[0] - top : kept[1] - top, kept[2] - left : kept[3] - left]
-    doubtful = _doubtful(labels, options, block, foreground.size)
-    return None if doubtful[core].any() else (labels, np.append(0, scores), own)
+    core = _within(block, kept)
+    if _doubtful(labels, options, block, foreground.size)[labels[core]].any():
+        return None
+    own = np.ones(len(scores) + 1, bool)
+    for first, side in zip(_first_pixels(labels), core, strict=True):
+        own &= (first >= side.start) & (first < side.stop)
+    inside = tuple(slice(options.border, max(length - options.border, 0)) for length in foreground.size)
+    return block, *select_instances(labels, np.append(0, scores), own, _within(block, inside), options)
+
+
+def _within(block: Box, box: Box) -> Box:
+    """A part of the page, as seen from a block."""
+    return tuple(
+        slice(max(side.start - whole.start, 0), max(side.stop - whole.start, 0))
+        for side, whole in zip(box, block, strict=True)
+    )
 
 
 def _first_pixels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,12 +97,12 @@ def _first_pixels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.divmod(first, max(labels.shape[1], 1))
 
 
-def _doubtful(labels: np.ndarray, options: InstanceOptions, block: Bounds, size: tuple[int, int]) -> np.ndarray:
+def _doubtful(labels: np.ndarray, options: InstanceOptions, block: Box, size: tuple[int, int]) -> np.ndarray:
     """Which objects would be others if the block reached further, or touch such."""
     zone = _zone(options)
     inner = tuple(
-        slice(0 if start == 0 else zone, None if stop == length else -zone)
-        for start, stop, length in zip(block[::2], block[1::2], size, strict=True)
+        slice(0 if side.start == 0 else zone, None if side.stop == length else -zone)
+        for side, length in zip(block, size, strict=True)
     )
     cut = labels_outside(labels, inner)
     cut[0] = False
