@@ -115,11 +115,9 @@ def source_of_array(array: np.ndarray, name: str = "the image") -> ImageSource:
 
 
 def _is_tiff(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(4) in TIFF_STARTS
-    except OSError:
-        return False  # Pillow's way says why
+    with contextlib.suppress(OSError), path.open("rb") as file:  # Pillow's way says why
+        return file.read(4) in TIFF_STARTS
+    return False
 
 
 def _open_picture(path: Path, name: str) -> ImageSource:
@@ -185,13 +183,13 @@ def _read_page(series: TiffPageSeries, path: Path, stack: str, channels: int, nu
     openers = [_opener(series, path, int(index), folder / f"unpacked-{index}") for index in indices]
     sides = [page.axes.index("Y"), page.axes.index("X")]
     order = [axis for axis in range(inner) if axis not in sides] + sides
+    height, width = (page.shape[side] for side in sides)
 
     def parts() -> list[np.ndarray]:
-        arrays = [opened().transpose(order) for opened in openers]
-        return [array.reshape(-1, *array.shape[-2:]) if array.ndim != 3 else array for array in arrays]
+        return [opened().transpose(order).reshape(-1, height, width) for opened in openers]
 
     parts()  # does the file reach that far?
-    return Plane(parts, (channels, page.shape[sides[0]], page.shape[sides[1]]))
+    return Plane(parts, (channels, height, width))
 
 
 def _opener(series: TiffPageSeries, path: Path, index: int, unpacked: Path) -> Callable[[], np.ndarray]:
