@@ -33,7 +33,7 @@ class RenderOptions:
         threshold: A value in [0, 1]: pixels of at least this saliency are kept fully, others not at all.
         matting: Whether to refine the edge (with a threshold, that of what it keeps) and to take the old background
             out of its colors; see [`refine_alpha`].
-        crop: Cut the result to the object (see [`object_box`]) with so much around it, as a share of the object's
+        crop: Cut the result to the object (see [`crop_to_object`]) with so much around it, as a share of the object's
             longer side; `None` leaves the photo's size.
 
     Raises:
@@ -85,38 +85,25 @@ def render(image: Image.Image, soft_map: np.ndarray, options: RenderOptions, *, 
 def crop_to_object(
     result: Image.Image, mask: Image.Image, margin: float, own_alpha: Image.Image | None = None
 ) -> Image.Image:
-    """Cut a result of the size of its mask (both in full size) to the object, with a margin; see [`object_box`].
+    """Cut a result of the size of its mask (both in full size) to the object, with a margin around it.
 
     Args:
-        result: A mask or a cut-out, whose metadata are kept.
-        mask: How much of each pixel is object, of mode "L".
-        margin: As in [`object_box`].
+        result: A mask or a cut-out, whose metadata are kept; it keeps its size too if there is no object.
+        mask: How much of each pixel is object, of mode "L". At least a tenth of white counts, so that haze does not.
+        margin: A share of the object's longer side. At the picture's borders there may be less of it.
         own_alpha: Transparency that the photo had, of mode "L": what is not visible is no object.
     """
     seen = mask if own_alpha is None else ImageChops.multiply(mask, own_alpha)
-    return result.crop(object_box(seen, margin))
-
-
-def object_box(mask: Image.Image, margin: float = 0.0) -> tuple[int, int, int, int]:
-    """The box (left, top, right, bottom) of what is object in a mask, and a margin around it.
-
-    Args:
-        mask: An image of mode "L". Pixels of at least a tenth of white count, so that haze does not.
-        margin: A share of the box's longer side. At the picture's borders there may be less of it.
-
-    Returns:
-        The whole picture if there is no object.
-    """
-    box = mask.point([0] * VISIBLE + [255] * (256 - VISIBLE)).getbbox()
-    if box is None:
-        return 0, 0, mask.width, mask.height
-    left, top, right, bottom = box
+    box = seen.point([0] * VISIBLE + [255] * (256 - VISIBLE)).getbbox()
+    left, top, right, bottom = box or (0, 0, *seen.size)
     pixels = round(margin * max(right - left, bottom - top))
-    return (
-        max(0, left - pixels),
-        max(0, top - pixels),
-        min(mask.width, right + pixels),
-        min(mask.height, bottom + pixels),
+    return result.crop(
+        (
+            max(0, left - pixels),
+            max(0, top - pixels),
+            min(seen.width, right + pixels),
+            min(seen.height, bottom + pixels),
+        )
     )
 
 
