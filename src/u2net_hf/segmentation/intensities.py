@@ -57,7 +57,6 @@ class Intensities:
 
     def __init__(self, plane: Plane, processor: Any) -> None:
         self.plane, self.processor = plane, processor
-        self.num_channels: int = processor.num_channels
         self.stretched = bool(processor.percentiles)
         if self.stretched:
             low, high = exact_percentiles(self._all_values, processor.percentiles)
@@ -94,7 +93,7 @@ class Intensities:
         elif rows.dtype.kind == "i":
             rows = rows.astype(f"u{rows.itemsize}")
         values: np.ndarray = self.processor.process_image(
-            rows, num_channels=self.num_channels, input_data_format=ChannelDimension.FIRST
+            rows, num_channels=self.processor.num_channels, input_data_format=ChannelDimension.FIRST
         )
         return values
 
