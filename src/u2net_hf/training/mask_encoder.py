@@ -19,7 +19,6 @@ from transformers.utils.generic import can_return_tuple
 
 from ..models.u2net.configuration_u2net import U2NetConfig
 from ..models.u2net.modeling_u2net import SaliencyOutput, U2NetPreTrainedModel, U2NetRSU, halve, resize
-from ..models.u2net.stages_u2net import parse_stage
 from ..weights.loading import load_pretrained, load_whole_model
 from ..weights.published import resolve
 from .loader import MakeSample, Sample
@@ -49,9 +48,8 @@ class MaskEncoder(U2NetPreTrainedModel):
         features = [*reversed(config.decoder_stages), config.encoder_stages[-1]]
         channels = STEM_CHANNELS
         for number, (stage, feature) in enumerate(zip(config.encoder_stages, features, strict=True), start=1):
-            height, dilated, mid_channels, _ = parse_stage(stage)
-            mid_channels, out_channels = max(mid_channels // (2 if number <= 3 else 4), 1), int(feature[2])
-            self.add_module(f"stage{number}", U2NetRSU(channels, mid_channels, out_channels, height, dilated))
+            mid_channels, out_channels = max(int(stage[1]) // (2 if number <= 3 else 4), 1), int(feature[2])
+            self.add_module(f"stage{number}", U2NetRSU(channels, [stage[0], mid_channels, out_channels]))
             self.add_module(f"side{number}", nn.Conv2d(out_channels, 1, kernel_size=3, padding=1))
             channels = out_channels
         self.num_stages = len(features)

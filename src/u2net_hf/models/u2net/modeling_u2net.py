@@ -23,7 +23,7 @@ from transformers.models.auto import modeling_auto
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_u2net import U2NetConfig
+from .configuration_u2net import Stage, U2NetConfig
 from .stages_u2net import parse_stage
 
 if TYPE_CHECKING:
@@ -85,16 +85,9 @@ class U2NetRSU(GradientCheckpointingLayer):
     doubles the dilation from level to level instead. `(B, in, H, W)` to `(B, out, H, W)`.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        mid_channels: int,
-        out_channels: int,
-        height: int,
-        dilated: bool = False,
-        use_batch_norm: bool = True,
-    ):
+    def __init__(self, in_channels: int, stage: Stage, use_batch_norm: bool = True):
         super().__init__()
+        height, dilated, mid_channels, out_channels = parse_stage(stage)
         self.height, self.dilated = height, dilated
 
         def block(in_channels: int, out_channels: int, dilation: int = 1) -> U2NetConvBlock:
@@ -178,12 +171,13 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
             self.conv_in = nn.Conv2d(channels, config.stem_channels, kernel_size=3, stride=2, padding=1)
             channels = config.stem_channels
         for number, stage in enumerate(config.encoder_stages, start=1):
-            self.add_module(f"stage{number}", self._rsu(channels, stage))
+            self.add_module(f"stage{number}", U2NetRSU(channels, stage, config.use_batch_norm))
             channels = int(stage[2])
             encoder_channels.append(channels)
         side_channels = [channels]
         for number, stage in zip(range(self.num_stages - 1, 0, -1), config.decoder_stages, strict=True):
-            self.add_module(f"stage{number}d", self._rsu(channels + encoder_channels[number - 1], stage))
+            channels += encoder_channels[number - 1]
+            self.add_module(f"stage{number}d", U2NetRSU(channels, stage, config.use_batch_norm))
             channels = int(stage[2])
             side_channels.insert(0, channels)
         for number, channels in enumerate(side_channels, start=1):
@@ -192,10 +186,6 @@ class U2NetForImageSegmentation(U2NetPreTrainedModel):
             self.outconv = nn.Conv2d(self.num_stages * out_channels, out_channels, kernel_size=1)
 
         self.post_init()
-
-    def _rsu(self, in_channels: int, stage: list[str | int]) -> U2NetRSU:
-        height, dilated, mid_channels, out_channels = parse_stage(stage)
-        return U2NetRSU(in_channels, mid_channels, out_channels, height, dilated, self.config.use_batch_norm)
 
     @can_return_tuple
     def forward(
