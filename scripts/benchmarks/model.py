@@ -145,11 +145,11 @@ def build_fused(network: str, batch: int, threads: int, dtype: str) -> Work:
 
 def build_as_in_folders(network: str, batch: int, threads: int, dtype: str) -> Work:
     """The fused network as it does the photos of a folder, with a share of the threads for each."""
-    from u2net_hf.engines.torch_engine import load
+    from u2net_hf.engines import load_engine
 
     keep_freed_memory()
     torch.set_num_threads(threads)
-    engine, images = load(network, "cpu", dtype), np.split(_pixel_values(batch).numpy(), batch)
+    engine, images = load_engine(network, device="cpu", dtype=dtype), np.split(_pixel_values(batch).numpy(), batch)
     assert isinstance(engine, PixelEngine)
     return lambda: [*engine.map(engine.probabilities, images)]
 

@@ -138,9 +138,7 @@ class ModelEngine(ProcessorEngine):
         return self.model(pixel_values=pixel_values.to(self.model.device, self.model.dtype))
 
 
-def load(
-    name_or_path: str | Path, device: str | None = None, dtype: str = "float32", trust_remote_code: bool = False
-) -> Engine:
+def load(name_or_path: str | Path, device: str | None, dtype: str, trust_remote_code: bool) -> Engine:
     """Load a network for PyTorch; the arguments and errors are those of [`u2net_hf.engines.load_engine`]."""
     place = usable_device(device)
     number_type = choose_dtype(dtype, place)

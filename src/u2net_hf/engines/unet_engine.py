@@ -62,9 +62,7 @@ class UNetEngine(ProcessorEngine):
         return SemanticSegmenterOutput(logits=self.network(pixel_values))
 
 
-def load(
-    name_or_path: str | Path, engine: str = "torch", device: str | None = None, dtype: str = "float32"
-) -> UNetEngine:
+def load(name_or_path: str | Path, engine: str, device: str | None, dtype: str) -> UNetEngine:
     """Load a U-Net; the arguments and errors are those of [`u2net_hf.engines.load_engine`]."""
     network = load_tile_network(name_or_path, engine, device, dtype)
     return UNetEngine(network, load_pretrained(UNetImageProcessorPil, resolve(name_or_path)))
