@@ -1,6 +1,5 @@
 """Image processors of U²-Net, with Pillow and NumPy or with torchvision: photos and masks in, soft maps out."""
 
-from dataclasses import fields
 from typing import Any, cast
 
 import numpy as np
@@ -69,8 +68,7 @@ class U2NetImageProcessorBase(BaseImageProcessor):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        options = {field.name: getattr(self, field.name, None) for field in fields(InputOptions)}
-        InputOptions.from_dict(options | ({} if self.do_resize else {"size": None}))  # which refuses what cannot be
+        InputOptions.from_dict(vars(self) | ({} if self.do_resize else {"size": None}))  # which refuses what cannot be
 
     def to_dict(self) -> dict[str, Any]:
         """The options as a dictionary, with the code that processes without this package find beside it."""
