@@ -19,7 +19,7 @@ from ..data.photos import StoredPhoto
 from ..images.files import encode_image
 from ..models.u2net.pixels_u2net import resize_map
 from ..models.u2net.render_u2net import RenderOptions, render, render_mask
-from ..removal.overlap import Steps, run_overlapped
+from ..removal.overlap import run_overlapped
 from ..removal.photo import Photo, read_photo
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class MakeMaps(MakeRows):
 
     def __call__(self, photos: Iterable[StoredPhoto]) -> Iterator[Row]:
         """See [`MakeRows`]."""
-        steps = Steps(self._read, self._write, self._failed)
-        yield from run_overlapped(photos, self.engine, steps, batch_size=self.batch_size, workers=self.workers)
+        steps = self._read, self._write, self._failed
+        yield from run_overlapped(photos, self.engine, *steps, batch_size=self.batch_size, workers=self.workers)
 
     def _read(self, photo: StoredPhoto) -> Photo | Row:
         return read_photo(photo.stream(), self.engine, self.options)

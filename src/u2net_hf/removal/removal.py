@@ -19,7 +19,7 @@ from ..models.u2net.render_u2net import RenderOptions
 from ..utils.files import write_atomically
 from ..utils.process import usable_cores
 from .animation import is_animation, remove_animation
-from .overlap import Steps, run_overlapped
+from .overlap import run_overlapped
 from .photo import Photo, finish_photo, read_photo
 
 if TYPE_CHECKING:
@@ -93,8 +93,10 @@ def remove_backgrounds(
             raise ImageError(f"{job.source}: {error}") from error
         return Result(job, "done")
 
-    steps: Steps[Job, Result | Job] = Steps(read, write, Result.failed)
-    for outcome in run_overlapped(jobs, engine, steps, batch_size=batch_size, workers=workers):
+    outcomes: Iterator[Result | Job] = run_overlapped(
+        jobs, engine, read, write, Result.failed, batch_size=batch_size, workers=workers
+    )
+    for outcome in outcomes:
         yield outcome if isinstance(outcome, Result) else _animate(outcome, engine, chosen)
 
 
