@@ -136,15 +136,26 @@ def remove(
         allow_megapixels(max_megapixels)
     picture = None if background is None else open_background(background)
     options = RenderOptions(mask=mask, background=picture, threshold=threshold, matting=matting, crop=crop)
-    load = partial(
-        _load_engine,
-        models or ["u2netp"],
-        engine,
-        device=device,
-        dtype=dtype,
-        trust=trust_remote_code,
-        verbose=verbose,
-    )
+    names = models or ["u2netp"]
+
+    def load(num_photos: int) -> Engine:
+        from ..engines import load_engine
+        from ..engines.choice import choose_engine
+        from ..engines.model_files import find_model
+        from ..utils.process import keep_freed_memory
+
+        keep_freed_memory()
+        for one in names:
+            if find_model(one).numbers_objects:
+                raise ValueError(f"{one} numbers objects in microscope images (u2net-hf segment): take one for photos")
+        chosen, reason = engine, "as asked"
+        if engine == EngineName.auto:
+            chosen, reason = choose_engine(names, dtype, device, num_photos)
+        loaded = load_engine(names, chosen, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        if verbose:
+            say(f"Engine: {loaded.variant['engine']}, {loaded.variant['dtype']} ({reason})")
+        return loaded
+
     carry_out = partial(remove_backgrounds, options=options, compress_level=compress_level, batch_size=batch_size)
     if names_videos(inputs):
         remove_videos(inputs, output, options, load, smoothing, compress_level, batch_size, overwrite)
@@ -158,27 +169,6 @@ def remove(
     else:
         jobs = plan_outputs(inputs, output, suffix=f".{suffix}", tag="mask" if mask else "cut-out")
         _remove_many(jobs, carry_out, load, overwrite)
-
-
-def _load_engine(
-    models: list[str], engine: str, num_photos: int, *, device: str | None, dtype: str, trust: bool, verbose: bool
-) -> Engine:
-    from ..engines import load_engine
-    from ..engines.choice import choose_engine
-    from ..engines.model_files import find_model
-    from ..utils.process import keep_freed_memory
-
-    keep_freed_memory()
-    for name in models:
-        if find_model(name).numbers_objects:
-            raise ValueError(f"{name} numbers objects in microscope images (u2net-hf segment): take one for photos")
-    reason = "as asked"
-    if engine == EngineName.auto:
-        engine, reason = choose_engine(models, dtype, device, num_photos)
-    loaded = load_engine(models, engine, device=device, dtype=dtype, trust_remote_code=trust)
-    if verbose:
-        say(f"Engine: {loaded.variant['engine']}, {loaded.variant['dtype']} ({reason})")
-    return loaded
 
 
 def _remove_one(
