@@ -92,10 +92,6 @@ def build_app(service: RemovalService) -> FastAPI:
     async def index() -> Response:
         return RedirectResponse("docs")
 
-    @app.exception_handler(RefusalError)
-    async def refuse(request: Request, refusal: RefusalError) -> Response:
-        return JSONResponse({"detail": refusal.reason}, refusal.status, refusal.headers)
-
     @app.exception_handler(RequestValidationError)
     async def name_options(request: Request, error: RequestValidationError) -> Response:
         reasons = (f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors())

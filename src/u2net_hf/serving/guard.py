@@ -36,7 +36,7 @@ class Guard:
                 body = _Body(scope, receive, held, self.admission.limits.max_bytes)
                 await self.app(scope, body.receive, pieces.send)
         except RefusalError as refusal:  # before the app was asked
-            answer = JSONResponse({"detail": refusal.reason}, refusal.status, refusal.headers)
+            answer = JSONResponse({"detail": refusal.detail}, refusal.status_code, refusal.headers)
             await answer(scope, receive, pieces.send)
         except TimeoutError:
             if not pieces.started:

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
+
 GRACE = 20.0  # seconds that a client may pause
 SLOWEST = 20_000  # bytes a second that it must send or take on average
 RETRY_AFTER = "5"  # seconds, for those who are refused because others are served
@@ -47,8 +49,8 @@ class Limits:
         return 2 * self.max_pixels
 
 
-class RefusalError(Exception):
-    """A request that is not done.
+class RefusalError(HTTPException):
+    """A request that is not done; where that may help, the answer says when to come again.
 
     Args:
         status: Of HTTP.
@@ -56,13 +58,7 @@ class RefusalError(Exception):
     """
 
     def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status, self.reason = status, reason
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """When to come again, where that may help."""
-        return {"Retry-After": RETRY_AFTER} if self.status in (429, 503) else {}
+        super().__init__(status, reason, {"Retry-After": RETRY_AFTER} if status in (429, 503) else None)
 
 
 class Admission:
