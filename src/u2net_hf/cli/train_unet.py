@@ -97,7 +97,6 @@ class UNetArguments(TrainingArguments):
     optimizer: Literal["sgd", "adamw"] = option("sgd", "SGD with momentum as in the paper, or AdamW.")
     per_device_train_batch_size: int = option(1, "Tiles per process in each pass.")
     per_device_eval_batch_size: int = option(1, "Tiles of an image at a time in validation.")
-    learning_rate: float = option(1e-3, "Learning rate after the warm-up.")
     momentum: float = option(0.99, "SGD's momentum.")
 
 
