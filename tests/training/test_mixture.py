@@ -1,4 +1,4 @@
-"""Tests of u2net_hf.training.mixture: each corpus gets its share, in its own order, from any position on."""
+"""Tests of mixtures of corpora: each corpus gets its share, in its own order, from any position on."""
 
 from collections import Counter
 from fractions import Fraction
@@ -6,8 +6,7 @@ from fractions import Fraction
 import pytest
 from training_helpers import drawn_corpus
 
-from u2net_hf.training.loader import EndlessSamples
-from u2net_hf.training.mixture import Mixture
+from u2net_hf.training.loader import EndlessSamples, Mixture
 
 
 @pytest.mark.parametrize("weights", [[1, 1], [3, 1], [1, 2, 4], [0.3, 0.2, 0.1]])

@@ -11,8 +11,7 @@ from training_helpers import drawn_corpus
 
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
 from u2net_hf.data.recipes import authors_recipe
-from u2net_hf.training.loader import MakeSaliencySample
-from u2net_hf.training.mixture import Mixture
+from u2net_hf.training.loader import MakeSaliencySample, Mixture
 from u2net_hf.training.regularization import GeneralPhotos, MakeMarkedSample, SelfDistillation
 
 

@@ -55,7 +55,7 @@ from ..data.recipes import authors_recipe, strong_recipe
 from ..engines.torch_engine import check_makes_maps, usable_device
 from ..models.families import FAMILIES
 from ..training.arguments import TrainingArguments, option, run_script
-from ..training.loader import MakeSaliencySample, Share, make_loader
+from ..training.loader import MakeSaliencySample, Mixture, Share, make_loader
 from ..training.loop import Training
 from ..training.mask_encoder import (
     FeatureSupervision,
@@ -64,7 +64,6 @@ from ..training.mask_encoder import (
     MasksAsImages,
     load_mask_encoder,
 )
-from ..training.mixture import Mixture
 from ..training.regularization import GeneralPhotos, MakeMarkedSample, SelfDistillation
 from ..training.validation import ClassValidation, SaliencyValidation
 from ..weights.convert import restore_batch_norm

@@ -6,6 +6,7 @@ index). So a training that goes on after an interruption begins at a position; t
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from ..data.instances import depth_levels
 from ..data.pixels import OBJECT_ABOVE
 from ..data.transforms import Transform, sample_generator
 from ..data.weight_map import instances_from_mask, weight_map
-from .mixture import Mixture
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
@@ -150,6 +150,45 @@ class InstanceRecords(data.Dataset):
     def in_memory(self, num_workers: int) -> Sequence[Sample]:
         """All of them, made by so many processes; about 11 bytes a pixel."""
         return list(data.DataLoader(self, batch_size=None, num_workers=num_workers, generator=torch.Generator()))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Corpora of which samples are drawn in proportion to weights, evenly mixed.
+
+    Args:
+        corpora: What to mix, each with a length.
+        weights: How often each is drawn, whatever its size: 1 and 3 draw every fourth sample from the first.
+
+    Raises:
+        ValueError: If there is not one weight above 0 for each corpus.
+    """
+
+    corpora: Sequence[Any]
+    weights: Sequence[float]
+
+    def __post_init__(self) -> None:
+        """Check the weights."""
+        if len(self.weights) != len(self.corpora):
+            raise ValueError(f"{len(self.corpora)} corpora need as many weights, got {len(self.weights)}.")
+        if not all(weight > 0 and math.isfinite(weight) for weight in self.weights):
+            raise ValueError(f"the weights of corpora must be above 0, got {', '.join(map(str, self.weights))}.")
+
+    def __len__(self) -> int:
+        return sum(map(len, self.corpora))
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Which corpus the sample at a position of the endless order comes from, and its position in that one's order.
+
+        The first corpus gets its share of the positions, evenly spread; the second its share of the others, and so on.
+        """
+        for number, weight in enumerate(self.weights[:-1]):
+            share = weight / sum(self.weights[number:])
+            before = math.floor(position * share)
+            if math.floor((position + 1) * share) > before:
+                return number, before
+            position -= before
+        return len(self.weights) - 1, position
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,9 @@ from .checkpointing import (
     save_model,
 )
 from .launch import make_accelerator
-from .loader import MakeSample, Share, make_loader
+from .loader import MakeSample, Mixture, Share, make_loader
 from .log import TrainingLog, finite_or_none
 from .mask_encoder import TaughtNetwork
-from .mixture import Mixture
 from .pictures import save_curves, save_strips
 from .progress import Progress
 from .regularization import GeneralPhotos
