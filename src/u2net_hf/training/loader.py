@@ -25,7 +25,7 @@ from ..data.transforms import Transform, sample_generator
 from ..data.weight_map import instances_from_mask, weight_map
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features, IterableDataset
+    from datasets import Dataset, IterableDataset
 
 Sample = dict[str, Any]
 
@@ -291,7 +291,7 @@ class EndlessStream(data.IterableDataset):
         for epoch, place, record in islice(
             records, batches_before * share.batch_size, (batches_before + batches) * share.batch_size
         ):
-            yield self.make_sample(_decode(record, self.features), epoch, place * parts + part)
+            yield self.make_sample(self.features.decode_example(record), epoch, place * parts + part)
 
     def _records(self, part: int, parts: int) -> Iterator[tuple[int, int, Sample]]:
         """Epoch, place in it and undecoded record, for ever."""
@@ -308,13 +308,6 @@ class EndlessStream(data.IterableDataset):
                     f"The streamed corpus has too few samples for {parts} parts (processes times workers): one part "
                     "is empty. Use fewer, or do not stream."
                 )
-
-
-def _decode(record: Sample, features: Features) -> Sample:
-    return {
-        name: features[name].decode_example(value) if isinstance(value, dict) else value
-        for name, value in record.items()
-    }
 
 
 def ignore_signals(worker: int) -> None:
