@@ -24,12 +24,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from ..utils.console import printable, run_script
-
-SHOWN = 12
 
 
 def main(
@@ -65,6 +62,7 @@ def main(
     from ..data.corpora import load_corpus
     from ..engines.model_files import find_model
     from ..evaluation.evaluation import FolderMaps, ModelMaps, evaluate_corpus
+    from ..evaluation.figures import save_contact_sheet
     from ..evaluation.results import corpus_name, make_results, make_score, results_table, write_results
     from ..sod_metrics import DEFAULT_MEASURES, MEASURES
 
@@ -99,7 +97,7 @@ def main(
         scores.append(make_score(corpus_name(name), split, outcome.metrics, averaging, source.variant))
         if accelerator.is_main_process:
             suffix = f"_{number + 1}" if len(corpora) > 1 else ""
-            show_worst_and_best(corpus, source, outcome.errors, output_dir / f"worst_and_best{suffix}.png")
+            save_contact_sheet(corpus, source, outcome.errors, output_dir / f"worst_and_best{suffix}.png")
     if accelerator.is_main_process:
         title = " + ".join(model or [str(maps)])
         results = make_results(title, num_parameters, scores, accelerator.num_processes, perf_counter() - start)
@@ -125,21 +123,6 @@ def load(models: list[str], engine: str, dtype: str, device: Any, options: dict[
             for name, value in given.items():
                 setattr(one.image_processor, name, value)
     return network
-
-
-def show_worst_and_best(corpus: Any, source: Any, errors: np.ndarray, path: Path) -> None:
-    """Draw the images with the largest and the smallest mean absolute error."""
-    from ..evaluation.figures import save_contact_sheet
-
-    def rows(indices: np.ndarray) -> list[dict[str, Any]]:
-        maps = source([corpus[int(index)]] for index in indices)
-        return [
-            {**row, "error": errors[index], "map": saliency}
-            for index, (row, saliency) in zip(indices, maps, strict=True)
-        ]
-
-    order = np.argsort(errors, kind="stable")
-    save_contact_sheet(rows(order[::-1][:SHOWN]), rows(order[:SHOWN]), path)
 
 
 def write_pictures_and_table(scores: list[Any], table: str, output_dir: Path) -> None:

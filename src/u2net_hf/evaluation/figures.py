@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..images.drawing import contact_sheet
 from ..images.files import save_image
 from .results import Results, Score
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from matplotlib.figure import Figure
+    from PIL import Image
 
-THUMBNAIL_HEIGHT = 112
+    from .evaluation import MapSource
+
+SHOWN, THUMBNAIL_HEIGHT = 12, 112
 
 
 def draw_curves(results: Sequence[tuple[str, Score]]) -> Figure:
@@ -75,23 +81,22 @@ def _megabytes(results: Results) -> float:
     return (results.num_parameters or 0) * 4 / 1e6
 
 
-def save_contact_sheet(worst: Sequence[dict[str, Any]], best: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the worst images beside the best, each as photo | mask | map.
+def save_contact_sheet(corpus: Dataset, maps: MapSource, errors: np.ndarray, path: Path) -> None:
+    """Write the worst images of a corpus beside the best, each as photo | mask | map.
 
     Args:
-        worst: Rows with `name`, `error` (mean absolute error), `image`, `mask` and `map`.
-        best: The same.
+        corpus: Columns `image`, `mask` and `name`.
+        maps: A [`ModelMaps`] or [`FolderMaps`].
+        errors: Mean absolute error of each image, `(images,)`.
         path: The picture to write.
     """
-    sheets = [
-        contact_sheet(
-            [[], *([row["image"], row["mask"], row["map"]] for row in rows)],
-            THUMBNAIL_HEIGHT,
-            captions=[
-                f"{title} by mean absolute error: photo | mask | map",
-                *(f"{row['name']}  {row['error']:.3f}" for row in rows),
-            ],
-        )
-        for title, rows in (("worst", worst), ("best", best))
-    ]
+    order, sheets = np.argsort(errors, kind="stable"), []
+    for title, indices in (("worst", order[::-1][:SHOWN]), ("best", order[:SHOWN])):
+        pictures: list[list[Image.Image]] = [[]]
+        captions = [f"{title} by mean absolute error: photo | mask | map"]
+        found = maps([corpus[int(index)]] for index in indices)
+        for index, (row, saliency) in zip(indices, found, strict=True):
+            pictures.append([row["image"], row["mask"], saliency])
+            captions.append(f"{row['name']}  {errors[index]:.3f}")
+        sheets.append(contact_sheet(pictures, THUMBNAIL_HEIGHT, captions=captions))
     save_image(contact_sheet([sheets], sheets[0].height, gap=24), path)
