@@ -25,7 +25,7 @@ Images = list[NDArray[np.uint8]]
 Pairs = list[tuple[Path, Path]]
 
 WITHOUT_WEIGHTED_F = ["max_f", "mean_f", "adaptive_f", "mae", "s_measure", "max_e", "mean_e", "adaptive_e"]
-THEIR_CLASSES = "Fmeasure MAE Smeasure Emeasure"
+THEIR_CLASSES = ["Fmeasure", "MAE", "Smeasure", "Emeasure"]
 
 
 def run(output: Path, rounds: int, pairs: Pairs) -> None:
@@ -36,34 +36,27 @@ def run(output: Path, rounds: int, pairs: Pairs) -> None:
         rounds: How many turns each side has.
         pairs: Files of maps and masks.
     """
-    cases = [
-        ("F, MAE, S and E", THEIR_CLASSES, WITHOUT_WEIGHTED_F),
-        ("F, MAE, S, E and weighted F", f"{THEIR_CLASSES} WeightedFmeasure", [*WITHOUT_WEIGHTED_F, "weighted_f"]),
-    ]
-    rows = []
-    for work, their_classes, our_measures in cases:
-        sides = [
-            Side("PySODMetrics", build_pysodmetrics, (pairs, their_classes)),
-            Side("SODMetrics", build_ours, (pairs, our_measures)),
-        ]
-        rows.append(compare(work, sides, rounds, len(pairs)))
-    sides = [
-        Side("reading both arrays once (sum)", build_sum, (pairs,)),
-        Side("SODMetrics", build_ours, (pairs, ["max_f", "mae"])),
-    ]
-    rows.append(compare("max F and MAE", sides, rounds, len(pairs)))
-    sides = [
-        Side("one process", build_ours, (pairs, DEFAULT_MEASURES)),
-        Side("two processes", build_two_processes, (pairs,)),
-    ]
-    rows.append(compare("all measures but HCE", sides, rounds, len(pairs)))
-    save(
-        output,
-        "metrics",
-        "The metrics",
-        rows,
-        [f"{len(pairs)} pairs, decoded beforehand; one thread each. CPU leaves child processes out."],
-    )
+    cases = {
+        "F, MAE, S and E": [
+            Side("PySODMetrics", build_pysodmetrics, (pairs, THEIR_CLASSES)),
+            Side("SODMetrics", build_ours, (pairs, WITHOUT_WEIGHTED_F)),
+        ],
+        "F, MAE, S, E and weighted F": [
+            Side("PySODMetrics", build_pysodmetrics, (pairs, [*THEIR_CLASSES, "WeightedFmeasure"])),
+            Side("SODMetrics", build_ours, (pairs, [*WITHOUT_WEIGHTED_F, "weighted_f"])),
+        ],
+        "max F and MAE": [
+            Side("reading both arrays once (sum)", build_sum, (pairs,)),
+            Side("SODMetrics", build_ours, (pairs, ["max_f", "mae"])),
+        ],
+        "all measures but HCE": [
+            Side("one process", build_ours, (pairs, DEFAULT_MEASURES)),
+            Side("two processes", build_two_processes, (pairs,)),
+        ],
+    }
+    rows = [compare(work, sides, rounds, len(pairs)) for work, sides in cases.items()]
+    note = f"{len(pairs)} pairs, decoded beforehand; one thread each. CPU leaves child processes out."
+    save(output, "metrics", "The metrics", rows, [note])
 
 
 def find_pairs(masks: Path, maps: Path, limit: int | None) -> Pairs:
@@ -96,7 +89,7 @@ def _compute(maps: Images, masks: Images, measures: Sequence[str]) -> SODMetrics
     return total
 
 
-def build_pysodmetrics(pairs: Pairs, classes: str) -> Work:
+def build_pysodmetrics(pairs: Pairs, classes: Sequence[str]) -> Work:
     """PySODMetrics, which has one class for each measure."""
     maps, masks = _decode(pairs)
     module = import_pysodmetrics()
@@ -104,7 +97,7 @@ def build_pysodmetrics(pairs: Pairs, classes: str) -> Work:
     def compute() -> list[dict[str, Any]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each Fmeasure() announces its successor
-            measures = [getattr(module, name)() for name in classes.split()]
+            measures = [getattr(module, name)() for name in classes]
         for prediction, mask in zip(maps, masks, strict=True):
             for measure in measures:
                 measure.step(prediction, mask)
