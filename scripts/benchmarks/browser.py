@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from u2net_hf.hub.browser import publish_browser
 
+from .options import PAGE, WORK_DIR, Output, Rounds, WorkDir
 from .photos import make_photos
 from .report import save
 
@@ -48,12 +49,8 @@ class Side(NamedTuple):
     button: str | None
 
 
-def run(output: Path, work_dir: Path, rounds: int) -> None:
-    """Measure each page in turns, in a browser of its own each time.
-
-    Raises:
-        RuntimeError: If Chromium is missing.
-    """
+def run(rounds: Rounds = 3, work_dir: WorkDir = WORK_DIR, output: Output = PAGE) -> None:
+    """The page in headless Chromium, beside another from npm."""
     chromium = shutil.which("chromium")
     if chromium is None:
         raise RuntimeError("the program chromium is missing")

@@ -12,6 +12,7 @@ from PIL import Image
 from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.utils.process import keep_freed_memory
 
+from .options import CORES, PAGE, Output, Rounds, Threads, check_cap
 from .report import EMULATED, note_cap, save
 from .timing import Side, Work, compare
 
@@ -28,8 +29,9 @@ NOTE = f"""A picture of docs/images, mirrored to {SIDE}x{SIDE} pixels; the model
 What Otsu and a watershed find is worth less: see cells.md."""
 
 
-def run(output: Path, rounds: int, threads: int) -> None:
-    """Measure and write the section "cells"."""
+def run(rounds: Rounds = 5, threads: Threads = CORES, output: Output = PAGE) -> None:
+    """A microscope image of a megapixel to objects, beside scikit-image."""
+    check_cap()
     sides = [Side("scikit-image, Otsu + watershed on the distance map", build_otsu, (threads,))]
     notes = [NOTE, *note_cap()] + ([EMULATED] if cpu_computes_in("bfloat16") is False else [])
     for engine, dtype in ENGINES:

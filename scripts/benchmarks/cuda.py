@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from PIL import Image
 from skimage import data
 
@@ -20,10 +21,11 @@ from u2net_hf.models.u2net.modeling_u2net import U2NetForImageSegmentation
 from u2net_hf.models.u2net.pixels_u2net import to_pixel_values
 from u2net_hf.weights.published import resolve
 
+from .options import BATCHES, NETWORKS, PAGE, Batches, Output, Rounds
 from .photos import NAMES as PHOTOS
 from .report import save
 
-TITLES = {"u2netp": "U²-Net†", "u2net": "U²-Net", "isnet": "IS-Net"}
+TITLES = NETWORKS | {"isnet": "IS-Net"}
 DTYPES = ("float32", "bfloat16", "float16")
 NOTE = (
     "Random pixel values; float32 with TensorFloat-32, as is usual there. The engine runs the fused network, as a\n"
@@ -33,8 +35,14 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 Call = Callable[[], torch.Tensor]
 
 
-def run(output: Path, rounds: int, networks: Sequence[str], batches: Sequence[int], compiled: bool) -> None:
-    """Measure and write the section "cuda", in the part of this GPU; without one, the page stays as it is."""
+def run(
+    rounds: Rounds = 30,
+    networks: Annotated[list[str], typer.Option("--network", help="Published names, or folders.")] = [*TITLES],  # noqa: B006
+    batches: Batches = BATCHES,
+    compiled: Annotated[bool, typer.Option(help="Whether to measure torch.compile too, which takes minutes.")] = True,
+    output: Output = PAGE,
+) -> None:
+    """The networks on a GPU."""
     if not torch.cuda.is_available():
         print("The network on a GPU: not measured, there is none here.")
         return
@@ -132,6 +140,6 @@ def compare_with_float64(network: str, device: str = "cuda") -> list[str]:
         plain, fused = build_networks(network, dtype, device)
         for way, logits in (("plain", plain(images.to(dtype))), ("fused", fused(images))):
             difference = (logits.double().sigmoid() - expected).abs()
-            title = TITLES.get(Path(network).name, network)
+            title = TITLES.get(Path(network).name, Path(network).name)
             rows.append(f"| {title}, {way}, {name} | {difference.mean():.1e} | {difference.max():.1e} |")
     return rows

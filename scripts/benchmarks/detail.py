@@ -13,6 +13,7 @@ from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.utils.process import keep_freed_memory
 from u2net_hf.weights.published import pull, pull_onnx
 
+from .options import CORES, PAGE, Output, Rounds, Threads
 from .report import EMULATED, is_cap_partial, note_cap, save
 from .timing import Side, Work, compare
 
@@ -22,8 +23,8 @@ NOTE = """Random pixel values, {threads} threads; the peak is that of the proces
 file as npm has it holds its weights in half precision; here they are widened to float32, which is exact."""
 
 
-def run(output: Path, rounds: int, threads: int) -> None:
-    """Measure and write the section "detail"; without ONNX Runtime where a cap does not reach it."""
+def run(rounds: Rounds = 5, threads: Threads = CORES, output: Output = PAGE) -> None:
+    """IS-Net at 1024x1024, beside ONNX Runtime on the published file."""
     pull(NETWORK)  # before any clock runs
     sides = [Side("PyTorch, plain, float32", build_plain, (threads,))]
     sides.append(Side("PyTorch, fused, float32", build_fused, (threads, "float32")))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from u2net_hf.engines import load_engine
 
 from .commands import build_command, build_server
+from .options import PAGE, WORK_DIR, Output, Rounds, WorkDir, check_cap
 from .photos import make_photos
-from .rembg_rival import Rembg
+from .rembg_rival import NETWORK, install_rembg
 from .report import note_cap, save
 from .timing import Side, compare
 
-NETWORK = "u2netp"
 # Engines and types: what the command does by itself, and what else can be chosen.
 OURS = (("auto", "auto"), ("torch", "float32"), ("onnxruntime", "float32"), ("openvino", "int8"))
 REMBG_SERVER = """
@@ -56,8 +57,15 @@ def usable_engines() -> list[tuple[str, str]]:
     return usable
 
 
-def run(output: Path, work_dir: Path, rembg: Rembg, rounds: int, count: int, engines: list[tuple[str, str]]) -> None:
-    """Measure a folder and one large photo, and write the section "end-to-end"."""
+def run(
+    rounds: Rounds = 3,
+    count: Annotated[int, typer.Option(min=2, help="Photos in the folder.")] = 50,
+    work_dir: WorkDir = WORK_DIR,
+    output: Output = PAGE,
+) -> None:
+    """A folder of photos, and one of 12 megapixels, to PNG, beside rembg."""
+    check_cap()
+    engines, rembg = usable_engines(), install_rembg(work_dir / "rembg")
     photos = make_photos(work_dir / "photos", [round(size, 1) for size in np.linspace(1, 12, count)])
     command = str(Path(sys.executable).with_name("u2net-hf"))
     folder, target = str(work_dir / "photos"), work_dir / "cut-outs"

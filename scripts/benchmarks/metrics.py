@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 from unittest.mock import MagicMock
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from PIL import Image
 
 from u2net_hf.sod_metrics import DEFAULT_MEASURES, SODMetrics
 
+from .options import PAGE, Output, Rounds
 from .report import save
 from .timing import Side, Work, compare
 
@@ -28,14 +30,18 @@ WITHOUT_WEIGHTED_F = ["max_f", "mean_f", "adaptive_f", "mae", "s_measure", "max_
 THEIR_CLASSES = ["Fmeasure", "MAE", "Smeasure", "Emeasure"]
 
 
-def run(output: Path, rounds: int, pairs: Pairs) -> None:
-    """Measure and write the section "metrics".
-
-    Args:
-        output: The Markdown page.
-        rounds: How many turns each side has.
-        pairs: Files of maps and masks.
-    """
+def run(
+    masks: Annotated[Path, typer.Option(help="Folder of ground-truth masks.")],
+    maps: Annotated[Path, typer.Option(help="Folder of 8-bit maps with the names of the masks.")],
+    rounds: Rounds = 5,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images.")] = None,
+    output: Output = PAGE,
+) -> None:
+    """SODMetrics beside PySODMetrics."""
+    try:
+        pairs = find_pairs(masks, maps, limit)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
     cases = {
         "F, MAE, S and E": [
             Side("PySODMetrics", build_pysodmetrics, (pairs, THEIR_CLASSES)),

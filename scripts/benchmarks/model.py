@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import typer
 
 from u2net_hf.engines import fused_u2net
 from u2net_hf.engines.cpu import cpu_computes_in
@@ -16,11 +17,11 @@ from u2net_hf.engines.interface import PixelEngine
 from u2net_hf.utils.process import keep_freed_memory
 from u2net_hf.weights.published import pull, pull_onnx
 
+from .options import BATCHES, CORES, NETWORKS, PAGE, Batches, Networks, Output, Rounds, Threads, check_networks
 from .report import EMULATED, is_cap_partial, note_cap, save
 from .timing import Side, Work, compare
 
 SIZE = 320
-NAMES = {"u2netp": "U²-Net†", "u2net": "U²-Net"}
 OTHER_ENGINES = (("onnxruntime", "int8"), ("openvino", "float32"), ("openvino", "bfloat16"), ("openvino", "int8"))
 NOTE = """Random pixel values of {size}x{size}, {threads} threads. In bfloat16 the few layers whose large folded biases
 nearly cancel stay in float32; in int8 these, the side maps and the scaling do. The fused network and the published
@@ -28,8 +29,16 @@ file compute a batch image by image."""
 RIVAL = "ONNX Runtime, the published file as rembg runs it: all 7 maps, one image at a time"
 
 
-def run(output: Path, rounds: int, threads: int, networks: list[str], batches: list[int], engines: bool) -> None:
-    """Measure and write the section "model"."""
+def run(
+    rounds: Rounds = 7,
+    threads: Threads = CORES,
+    networks: Networks = [*NETWORKS],  # noqa: B006
+    batches: Batches = BATCHES,
+    engines: Annotated[bool, typer.Option(help="Whether to measure the other engines too.")] = True,
+    output: Output = PAGE,
+) -> None:
+    """The network alone, beside ONNX Runtime on the published file."""
+    check_networks(networks)
     rows, notes = [], [NOTE.format(size=SIZE, threads=threads)]
     notes += note_cap()
     notes += [EMULATED] if cpu_computes_in("bfloat16") is False else []
@@ -39,7 +48,7 @@ def run(output: Path, rounds: int, threads: int, networks: list[str], batches: l
             if engines and batch == 1 and not is_cap_partial():
                 more, missing = _engine_sides(network, threads)
                 sides, notes = sides + more, notes + missing
-            work = f"{NAMES[network]}, {SIZE}x{SIZE}, " + ("1 image" if batch == 1 else f"batch {batch}")
+            work = f"{NETWORKS[network]}, {SIZE}x{SIZE}, " + ("1 image" if batch == 1 else f"batch {batch}")
             rows.append(compare(work, sides, rounds, batch))
     save(output, "model", "The network alone", rows, notes)
 
@@ -77,7 +86,7 @@ def _engine_sides(network: str, threads: int) -> tuple[list[Side], list[str]]:
         try:
             build_engine(network, threads, engine, dtype)  # exports the network, where that is still to be done
         except (ImportError, OSError, ValueError) as error:
-            missing.append(f"{NAMES[network]} on {engine} in {dtype}: not measured ({error}).")
+            missing.append(f"{NETWORKS[network]} on {engine} in {dtype}: not measured ({error}).")
             continue
         sides.append(Side(f"{engine}, {dtype}", build_engine, (network, threads, engine, dtype)))
     return sides, missing

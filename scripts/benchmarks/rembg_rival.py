@@ -11,6 +11,7 @@ from typing import NamedTuple
 from u2net_hf.weights.published import pull_onnx
 
 VERSION = "2.0.86"
+NETWORK = "u2netp"
 
 
 class Rembg(NamedTuple):
@@ -27,7 +28,7 @@ class Rembg(NamedTuple):
     variables: dict[str, str]
 
 
-def install_rembg(folder: Path, model: str) -> Rembg:
+def install_rembg(folder: Path) -> Rembg:
     """Install rembg in a virtual environment, unless it is there, and give it the published weights.
 
     Raises:
@@ -45,7 +46,7 @@ def install_rembg(folder: Path, model: str) -> Rembg:
             if subprocess.run(command).returncode:
                 raise RuntimeError(f"rembg cannot be installed: {' '.join(command)} failed")
     weights.mkdir(exist_ok=True)
-    target = weights / f"{model}.onnx"
+    target = weights / f"{NETWORK}.onnx"
     if not target.exists():
-        shutil.copy(pull_onnx(model), target)
+        shutil.copy(pull_onnx(NETWORK), target)
     return rembg

@@ -13,13 +13,15 @@ import time
 from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import typer
+
+from .options import PAGE, WORK_DIR, Output, WorkDir, check_cap
 from .photos import make_photos
-from .rembg_rival import Rembg
+from .rembg_rival import NETWORK, Rembg, install_rembg
 from .report import save, saved_lines
 
-NETWORK = "u2netp"
 ENGINES = (("torch", "auto"), ("openvino", "int8"))
 MEGAPIXELS = (0.5, 1.0, 2.0, 4.0, 8.0, 12.0)
 COLUMNS = ["", "clients", "requests", "requests/s", "p50, s", "p99, s", "peak, MB", "held, MB"]
@@ -64,8 +66,16 @@ def contenders(rembg: Rembg) -> list[Contender]:
     return found
 
 
-def run(output: Path, work_dir: Path, rembg: Rembg, clients: Sequence[int], seconds: float, only: str) -> None:
-    """Measure all servers, or the one of a name, with each number of clients for so long; others' lines stay."""
+def run(
+    clients: Annotated[list[int], typer.Option(min=1, help="At once; repeatable, fewest first.")] = [1, 8, 64],  # noqa: B006
+    seconds: Annotated[float, typer.Option(min=0, help="How long each number of clients asks.")] = 30,
+    only: Annotated[str, typer.Option(help="Only the server of this name; lines of others stay.")] = "",
+    work_dir: WorkDir = WORK_DIR,
+    output: Output = PAGE,
+) -> None:
+    """The HTTP server under load, beside `rembg s`."""
+    check_cap()
+    rembg = install_rembg(work_dir / "rembg")
     photos = [path.read_bytes() for path in make_photos(work_dir / "served", list(MEGAPIXELS))]
     lines = {tuple(line[:2]): line for line in saved_lines(output, "serving")}
     for contender in contenders(rembg):

@@ -6,17 +6,20 @@ import sys
 from pathlib import Path
 
 from .commands import build_command
-from .end_to_end import NETWORK
+from .end_to_end import usable_engines
+from .options import PAGE, WORK_DIR, Output, Rounds, WorkDir, check_cap
 from .photos import make_photos
-from .rembg_rival import Rembg
+from .rembg_rival import NETWORK, install_rembg
 from .report import note_cap, save
 from .timing import Side, compare
 
 NOTE = "Files are in the system's cache; nothing is fetched."
 
 
-def run(output: Path, work_dir: Path, rembg: Rembg, rounds: int, engines: list[tuple[str, str]]) -> None:
-    """Measure and write the section "startup"."""
+def run(rounds: Rounds = 7, work_dir: WorkDir = WORK_DIR, output: Output = PAGE) -> None:
+    """The command from cold, beside rembg."""
+    check_cap()
+    engines, rembg = usable_engines(), install_rembg(work_dir / "rembg")
     (photo,) = make_photos(work_dir / "small", [0.5])
     command, target = str(Path(sys.executable).with_name("u2net-hf")), str(work_dir / "small.png")
     sides = [

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 from PIL import Image
 
 from u2net_hf.engines.cpu import cpu_computes_in
 from u2net_hf.models.u2net.configuration_u2net import U2NetConfig
 from u2net_hf.utils.process import keep_freed_memory
 
+from .options import CORES, NETWORKS, PAGE, Networks, Output, Rounds, Threads, check_networks
 from .report import save
 from .timing import Side, Work, compare
 
 CROP = 288
-CONFIGS: dict[str, Callable[[], U2NetConfig]] = {"U²-Net†": U2NetConfig.small, "U²-Net": U2NetConfig}
+CONFIGS: dict[str, Callable[[], U2NetConfig]] = {"u2netp": U2NetConfig.small, "u2net": U2NetConfig}
 LOADED = 24
 
 
 def run(
-    output: Path, rounds: int, steps: int, threads: int, networks: list[str], batch: int, data: Path | None
+    rounds: Rounds = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Steps in one turn.")] = 1,
+    threads: Threads = CORES,
+    networks: Networks = [*NETWORKS],  # noqa: B006
+    batch: Annotated[int, typer.Option(min=1, help="Images in one step.")] = 12,
+    data: Annotated[Path | None, typer.Option(help="Folder with images and masks.")] = None,
+    output: Output = PAGE,
 ) -> None:
-    """Measure and write the sections "training" and, where there is data, "loader"."""
+    """A step of training, and with --data the loader, beside the authors' way."""
+    check_networks(networks)
     rows = []
     dtype = "float32" if cpu_computes_in("bfloat16") is False else "bfloat16"
     for network in networks:
@@ -35,7 +44,7 @@ def run(
             Side(f"ours: {dtype}, channels_last, fused Adam, freed memory kept", build_step, (*arguments, True)),
             Side("the same with gradient checkpointing", build_step, (*arguments, True, True)),
         ]
-        rows.append(compare(f"{network}, {CROP}x{CROP}, batch {batch}", sides, rounds, batch * steps))
+        rows.append(compare(f"{NETWORKS[network]}, {CROP}x{CROP}, batch {batch}", sides, rounds, batch * steps))
     note = f"Random images and masks, forward, backward and optimizer; {threads} threads. Images/s = 1000 / ms."
     save(output, "training", "A step of training", rows, [note])
     if data is not None:
