@@ -133,6 +133,13 @@ def test_without_names_they_are_those_of_files_or_rows(tmp_path: Path) -> None:
     assert [photo.name for photo in load_photos(tmp_path / "two").read(0)] == ["cat.gif", "cat.webp"]
 
 
+def test_rows_of_a_saved_data_set_whose_names_are_empty_are_counted(tmp_path: Path) -> None:
+    columns = {"image": [{"bytes": png(1), "path": None}] * 3, "name": ["a", None, ""]}
+    features = datasets.Features({"image": datasets.Image(), "name": datasets.Value("string")})
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path))
+    assert [photo.name for photo in load_photos(tmp_path).read(0)] == ["a", "000001", "000002"]
+
+
 def test_another_content_has_another_digest(tmp_path: Path) -> None:
     before = load_photos(folder(tmp_path), piece_size=2).digest
     assert load_photos(tmp_path, piece_size=2).digest == before

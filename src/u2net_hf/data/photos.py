@@ -27,8 +27,7 @@ from .pairing import find_folders, pair_files
 from .sources import (
     check_inside,
     choose_split,
-    find_image_column,
-    find_names,
+    find_photo_columns,
     is_source,
     open_builder,
     open_saved,
@@ -93,23 +92,6 @@ class Photos(ABC):
     def _names(self) -> Sequence[Any]:
         return ()
 
-    def _from_cell(self, name: str, cell: Any) -> StoredPhoto:
-        """A photo of the cell of a table: bytes, or a struct of bytes and a path."""
-        if isinstance(cell, bytes):
-            return StoredPhoto(name, cell)
-        data, path = (cell or {}).get("bytes"), (cell or {}).get("path")
-        if data is not None or not path:
-            return StoredPhoto(name, data, path)
-        try:
-            if "://" not in path:
-                check_inside(path, self.spec)
-            elif not path.startswith("hf://") or "://" in self.spec:
-                raise ValueError(f"{self.spec} names {path!r}, which is outside it")
-            with fsspec.open(path, "rb") as file:
-                return StoredPhoto(name, file.read(), path)
-        except (OSError, ValueError) as error:
-            return StoredPhoto(name, None, path, f"{path}: {error}")
-
 
 class FilePhotos(Photos):
     """Image files.
@@ -140,7 +122,31 @@ class FilePhotos(Photos):
                 yield StoredPhoto(name, data, address)
 
 
-class ParquetPhotos(Photos):
+class RowPhotos(Photos):
+    """Rows of tables; `columns` are that of the photos and, if there is one, that of their names."""
+
+    columns: list[str]
+
+    def _photo(self, row: dict[str, Any], number: str) -> StoredPhoto:
+        """The photo of a row, stored as bytes or as bytes and a path; `number` is its name if it has no other."""
+        image, *names = self.columns
+        cell = row[image] if isinstance(row[image], dict) else {"bytes": row[image]}
+        data, path = cell.get("bytes"), cell.get("path")
+        name = (row[names[0]] if names else None) or stem_of(path) or number
+        if data is not None or not path:
+            return StoredPhoto(name, data, path)
+        try:
+            if "://" not in path:
+                check_inside(path, self.spec)
+            elif not path.startswith("hf://") or "://" in self.spec:
+                raise ValueError(f"{self.spec} names {path!r}, which is outside it")
+            with fsspec.open(path, "rb") as file:
+                return StoredPhoto(name, file.read(), path)
+        except (OSError, ValueError) as error:
+            return StoredPhoto(name, None, path, f"{path}: {error}")
+
+
+class ParquetPhotos(RowPhotos):
     """Rows of parquet files, in pieces of at most `piece_size`."""
 
     def __init__(self, spec: str, files: Sequence[str], piece_size: int) -> None:
@@ -150,7 +156,7 @@ class ParquetPhotos(Photos):
             with fsspec.open(address, "rb") as file:
                 metadata = pq.read_metadata(file)
             features = Features.from_arrow_schema(metadata.schema.to_arrow_schema())
-            self.image, self.names = find_image_column(features, spec), find_names(features)
+            self.columns = find_photo_columns(features, spec)
             num_photos += metadata.num_rows
             starts = range(0, metadata.num_rows, piece_size)
             pieces += [(address, start, min(start + piece_size, metadata.num_rows)) for start in starts]
@@ -162,27 +168,18 @@ class ParquetPhotos(Photos):
     def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
         address, start, stop = self.pieces[piece]
-        columns = [self.image] + ([self.names] if self.names else [])
+        numbered = "" if self.num_files == 1 else f"{posixpath.basename(address).rsplit('.', 1)[0]}-"
         with fsspec.open(address, "rb") as file:
             table = pq.ParquetFile(file)
             groups, row = _row_groups(table.metadata, start, stop)
-            for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns):
+            for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=self.columns):
                 before = min(max(0, start - row), len(batch))
                 wanted = batch.slice(before, stop - row - before)
                 for number, record in enumerate(wanted.to_pylist(), start=row + before):
-                    yield self._photo(record, address, number)
+                    yield self._photo(record, f"{numbered}{number:06d}")
                 row += len(batch)
                 if row >= stop:
                     return
-
-    def _photo(self, record: dict[str, Any], address: str, row: int) -> StoredPhoto:
-        cell = record[self.image]
-        name = record[self.names] if self.names else None
-        if not name:
-            path = cell.get("path") if isinstance(cell, dict) else None
-            numbered = f"{posixpath.basename(address).rsplit('.', 1)[0]}-{row:06d}"
-            name = stem_of(path, row) if path or self.num_files == 1 else numbered
-        return self._from_cell(name, cell)
 
 
 def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
@@ -193,43 +190,35 @@ def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
     return groups, borders[min(groups, default=0)]
 
 
-class TablePhotos(Photos):
+class TablePhotos(RowPhotos):
     """Rows of a `datasets.Dataset`, which is on this machine."""
 
     def __init__(self, spec: str, table: Dataset, piece_size: int) -> None:
         super().__init__(spec, range(0, len(table), piece_size), len(table))
-        self.image, self.names = find_image_column(table.features, spec), find_names(table.features)
-        columns = [self.image] + ([self.names] if self.names else [])
-        self.table = table.select_columns(columns).cast_column(self.image, datasets.Image(decode=False))
+        self.columns = find_photo_columns(table.features, spec)
+        self.table = table.select_columns(self.columns).cast_column(self.columns[0], datasets.Image(decode=False))
         self.piece_size = piece_size
 
     def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
         first = self.pieces[piece]
         for row in range(first, min(first + self.piece_size, len(self.table))):
-            record = self.table[row]
-            cell = record[self.image]
-            name = record[self.names] if self.names else stem_of((cell or {}).get("path"), row)
-            yield self._from_cell(name, cell)
+            yield self._photo(self.table[row], f"{row:06d}")
 
 
-class StreamPhotos(Photos):
+class StreamPhotos(RowPhotos):
     """What `datasets` streams, a piece for each of its shards: a tar, a file on the Hub."""
 
     def __init__(self, spec: str, stream: IterableDataset) -> None:
         super().__init__(spec, range(stream.num_shards))
-        self.image, self.names = find_image_column(stream.features, spec), find_names(stream.features)
-        columns = [self.image] + ([self.names] if self.names else [])
-        self.stream = stream.select_columns(columns).cast_column(self.image, datasets.Image(decode=False))
+        self.columns = find_photo_columns(stream.features, spec)
+        self.stream = stream.select_columns(self.columns).cast_column(self.columns[0], datasets.Image(decode=False))
 
     def read(self, piece: int) -> Iterator[StoredPhoto]:
         """See [`Photos`]."""
+        numbered = "" if len(self) == 1 else f"{piece:05d}-"
         for index, record in enumerate(self.stream.shard(num_shards=len(self), index=piece)):
-            cell = record[self.image]
-            path = cell.get("path") if isinstance(cell, dict) else None
-            name = record[self.names] if self.names else None
-            number = f"{index:06d}" if len(self) == 1 else f"{piece:05d}-{index:06d}"
-            yield self._from_cell(name or (stem_of(path, index) if path else number), cell)
+            yield self._photo(record, f"{numbered}{index:06d}")
 
 
 def load_photos(spec: str | os.PathLike, split: str | None = None, piece_size: int = 256) -> Photos:

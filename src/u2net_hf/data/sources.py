@@ -260,11 +260,11 @@ def find_columns(
     if image is None or mask is None:
         needed = f"images ({', '.join(IMAGE_COLUMNS)}) and one of masks ({', '.join(masks)})"
         raise ValueError(f"{spec} needs a column of {needed}; {_describe_columns(features)}")
-    return image, mask, find_names(features)
+    return image, mask, _find_names(features)
 
 
-def find_image_column(features: Features, spec: str | os.PathLike) -> str:
-    """Which of the columns are the photos.
+def find_photo_columns(features: Features, spec: str | os.PathLike) -> list[str]:
+    """Which of the columns are the photos and, if there is one, the names.
 
     Raises:
         ValueError: If none is.
@@ -273,11 +273,11 @@ def find_image_column(features: Features, spec: str | os.PathLike) -> str:
     image = _find_pictures(features, names)
     if image is None:
         raise ValueError(f"{spec} needs a column of images ({', '.join(names)}); {_describe_columns(features)}")
-    return image
+    found = _find_names(features)
+    return [image, found] if found else [image]
 
 
-def find_names(features: Features) -> str | None:
-    """Which of the columns are the names, if one is."""
+def _find_names(features: Features) -> str | None:
     return next((name for name in NAME_COLUMNS if features.get(name) == Value("string")), None)
 
 
@@ -313,9 +313,9 @@ def _with_our_columns(corpus: Dataset, image: str, mask: str, name: str | None, 
     if name:
         return corpus
     paths = [path.as_py() for chunk in corpus.data.column("image").chunks for path in chunk.field("path")]
-    names = [stem_of(path, index) for index, path in enumerate(paths)]
+    names = [stem_of(path) or f"{index:06d}" for index, path in enumerate(paths)]
     if len(set(names)) < len(names):
-        names = [stem_of(None, index) for index in range(len(names))]
+        names = [f"{index:06d}" for index in range(len(names))]
     return corpus.add_column("name", names)
 
 
@@ -341,10 +341,10 @@ def _our_row(row: dict[str, Any], index: int, spec: str, image: str, mask: str, 
     return {
         "image": row[image],
         "mask": row[mask],
-        "name": row[name] if name else stem_of(row[image]["path"], index),
+        "name": row[name] if name else stem_of(row[image]["path"]) or f"{index:06d}",
     }
 
 
-def stem_of(path: str | None, index: int) -> str:
-    """The name of a picture that has none: its file's without suffix, or the number of its row."""
-    return os.path.splitext(os.path.basename(path))[0] if path else f"{index:06d}"
+def stem_of(path: str | None) -> str:
+    """The name of a file without its suffix; empty for no file."""
+    return os.path.splitext(os.path.basename(path or ""))[0]
