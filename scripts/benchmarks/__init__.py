@@ -1,1 +1,1 @@
-"""What `scripts/benchmark.py` measures: a module for each verb, `timing` for how, `report` for where to."""
+"""What `scripts/benchmark.py` measures: a function for each verb, `timing` for how, `report` for where to."""

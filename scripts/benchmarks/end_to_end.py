@@ -1,4 +1,4 @@
-"""From photo files to cut-outs: this package beside rembg with the same weights."""
+"""From photo files to cut-outs, many, large or one from cold: this package beside rembg with the same weights."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .timing import Side, compare
 
 # Engines and types: what the command does by itself, and what else can be chosen.
 OURS = (("auto", "auto"), ("torch", "float32"), ("onnxruntime", "float32"), ("openvino", "int8"))
+STARTUP_NOTE = "Files are in the system's cache; nothing is fetched."
 REMBG_SERVER = """
 import sys
 from PIL import Image
@@ -85,3 +86,25 @@ def run(
     rows.append(compare("one photo of 12 megapixels, model loaded, JPEG to PNG", sides, 3 * rounds))
     note = "Photos: scikit-image's, enlarged, with noise. Weights: U²-Net†. Peak memory: of the largest process."
     save(output, "end-to-end", "Photo files to cut-outs", rows, [note, *note_cap()])
+
+
+def run_from_cold(rounds: Rounds = 7, work_dir: WorkDir = WORK_DIR, output: Output = PAGE) -> None:
+    """The command from cold, beside rembg."""
+    check_cap()
+    engines, rembg = usable_engines(), install_rembg(work_dir / "rembg")
+    (photo,) = make_photos(work_dir / "small", [0.5])
+    command, target = str(Path(sys.executable).with_name("u2net-hf")), str(work_dir / "small.png")
+    sides = [
+        Side("rembg i", build_command, ([rembg.command, "i", "-m", NETWORK, str(photo), target], rembg.variables))
+    ]
+    for engine, dtype in engines:
+        chosen = ["--engine", engine, "--dtype", dtype, "--overwrite"]
+        arguments = [command, "remove", str(photo), "-o", target, *chosen]
+        sides.append(Side(f"u2net-hf remove, {engine}, {dtype}", build_command, (arguments, {})))
+    rows = [compare("one photo of half a megapixel, from cold", sides, rounds)]
+    helps = [
+        Side("rembg --help", build_command, ([rembg.command, "--help"], rembg.variables)),
+        Side("u2net-hf --help", build_command, ([command, "--help"], {})),
+    ]
+    rows.append(compare("--help", helps, rounds))
+    save(output, "startup", "Starting up", rows, [STARTUP_NOTE, *note_cap()])

@@ -8,9 +8,9 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -126,7 +126,6 @@ def _started(contender: Contender) -> Iterator[tuple[subprocess.Popen[bytes], in
 def _load(contender: Contender, port: int, photos: Sequence[bytes], clients: int, seconds: float) -> list[str]:
     """Ask from so many clients for so long, at least once each: requests, requests a second, median and p99."""
     times: list[float] = []
-    failures: list[int] = []
     start = time.perf_counter()
 
     def ask(first: int) -> None:
@@ -137,18 +136,14 @@ def _load(contender: Contender, port: int, photos: Sequence[bytes], clients: int
                 status = _post(contender, port, photos[number % len(photos)])
             except OSError:  # the server is gone
                 return
+            if status != 200:
+                raise RuntimeError(f"{contender.name} answers with status {status}")
             times.append(time.perf_counter() - before)
-            failures.extend([status] * (status != 200))
             number += 1
 
-    threads = [threading.Thread(target=ask, args=[number]) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(ask, range(clients)))
     elapsed = time.perf_counter() - start
-    if failures:
-        raise RuntimeError(f"{contender.name} answers with status {failures[0]}")
     ordered = sorted(times)
     p99 = ordered[min(len(ordered) - 1, round(0.99 * len(ordered)))]
     numbers = (len(times) / elapsed, statistics.median(times), p99)

@@ -62,9 +62,11 @@ def main(
     from ..data.corpora import load_corpus
     from ..engines.model_files import find_model
     from ..evaluation.evaluation import FolderMaps, ModelMaps, evaluate_corpus
-    from ..evaluation.figures import save_contact_sheet
+    from ..evaluation.figures import draw_curves, save_contact_sheet
     from ..evaluation.results import corpus_name, make_results, make_score, results_table, write_results
+    from ..images.drawing import save_figure
     from ..sod_metrics import DEFAULT_MEASURES, MEASURES
+    from ..utils.files import write_atomically
 
     if (not model) == (maps is None):
         raise ValueError("name either a --model or a folder of --maps")
@@ -102,7 +104,10 @@ def main(
         title = " + ".join(model or [str(maps)])
         results = make_results(title, num_parameters, scores, accelerator.num_processes, perf_counter() - start)
         table = f"# {title}\n\n{results_table(scores)}\n"
-        write_pictures_and_table(scores, table, output_dir)
+        curves = draw_curves([(score.title, score) for score in scores])
+        for suffix in ("png", "svg"):
+            save_figure(curves, output_dir / f"curves.{suffix}", dpi=150, bbox_inches="tight")
+        write_atomically(output_dir / "results.md", table)
         write_results(results, output_dir / "results.json")
         print(*map(printable, f"{table}\nwritten to {output_dir}".splitlines()), sep="\n")
     accelerator.end_training()
@@ -123,18 +128,6 @@ def load(models: list[str], engine: str, dtype: str, device: Any, options: dict[
             for name, value in given.items():
                 setattr(one.image_processor, name, value)
     return network
-
-
-def write_pictures_and_table(scores: list[Any], table: str, output_dir: Path) -> None:
-    """Write the curves and the table."""
-    from ..evaluation.figures import draw_curves
-    from ..images.drawing import save_figure
-    from ..utils.files import write_atomically
-
-    curves = draw_curves([(score.title, score) for score in scores])
-    for suffix in ("png", "svg"):
-        save_figure(curves, output_dir / f"curves.{suffix}", dpi=150, bbox_inches="tight")
-    write_atomically(output_dir / "results.md", table)
 
 
 run = partial(run_script, main, __doc__)  # with the arguments of the command line

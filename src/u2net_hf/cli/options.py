@@ -1,14 +1,19 @@
-"""What verbs have in common: values of their options, and one image through standard input and output."""
+"""What verbs have in common: values of their options, standard input and output, and what they say of many files."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ..utils.console import printable
+
+if TYPE_CHECKING:
+    from ..images.outputs import Job, Result
 
 Inputs = Annotated[list[str], typer.Argument(help="Images and folders; - reads one image from standard input.")]
 Output = Annotated[
@@ -59,3 +64,31 @@ def check_destination(destination: str, example: str, formats: Mapping[str, str]
         format_of(destination, formats)
     elif sys.stdout.isatty():
         raise ValueError(f"standard output is a terminal: redirect it (> {example}) or name a file with --output")
+
+
+def report(results: Iterable[Result], progress: Any, jobs: Sequence[Job]) -> None:
+    """Work through results, and say what became of them.
+
+    Args:
+        results: One per job.
+        progress: A bar, moved by one for each.
+        jobs: What was to be done.
+
+    Raises:
+        typer.Exit: With status 1, if one failed.
+    """
+    counts = {"done": 0, "skipped": 0, "failed": 0}
+    for result in results:
+        counts[result.status] += 1
+        if result.status == "failed":
+            progress.write(f"Error: {printable(result.error)}", file=sys.stderr)
+        progress.update()
+    progress.close()
+    if len(jobs) > 1:
+        typer.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
+    elif counts["done"]:
+        typer.echo(printable(jobs[0].destination))
+    elif counts["skipped"]:
+        typer.echo(f"{printable(jobs[0].destination)} exists already; --overwrite does it again")
+    if counts["failed"]:
+        raise typer.Exit(1)

@@ -14,9 +14,8 @@ import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable, say
-from .options import STREAM, Device, Dtype, Inputs, Output, TrustRemoteCode, check_destination, names_stream
+from .options import STREAM, Device, Dtype, Inputs, Output, TrustRemoteCode, check_destination, names_stream, report
 from .remove_video import names_videos, remove_videos
-from .reporting import report
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .reporting import report
+from .options import report
 
 if TYPE_CHECKING:
     from ..engines.interface import Engine

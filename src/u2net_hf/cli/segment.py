@@ -15,8 +15,7 @@ import typer
 
 from ..engines.names import EngineName
 from ..utils.console import printable
-from .options import STREAM, Device, Inputs, Output, TorchDtype, check_destination, names_stream
-from .reporting import report
+from .options import STREAM, Device, Inputs, Output, TorchDtype, check_destination, names_stream, report
 
 if TYPE_CHECKING:
     from ..images.outputs import Job

@@ -50,8 +50,8 @@ def predict_on_ray(
     started = _connect(address)
     try:
         actors, resources = _share_out(plan, num_actors, cores_per_actor)
-        reference = ray.put(plan)
-        variant = ray.get(ray.remote(_describe).options(**resources).remote(reference))
+        describe: Any = ray.remote(lambda plan: plan.variant(plan.load())).options(**resources)
+        variant = ray.get(describe.remote(plan))  # what the machines of the cluster make
         missing = plan.open_target().prepare(variant)
         if missing:
             yield from _run(plan, missing, variant, actors, resources)
@@ -109,11 +109,6 @@ def _share_out(plan: Plan, num_actors: int | None, cores: int | None) -> tuple[i
             "--num-actors or --cores-per-actor"
         )
     return actors, {"num_cpus": cores, "num_gpus": 1 if on_gpu else 0}
-
-
-def _describe(plan: Plan) -> dict[str, Any]:
-    """The variant that the machines of the cluster make."""
-    return plan.variant(plan.load())
 
 
 def _run(

@@ -58,19 +58,15 @@ class MakeRows(ABC):
 
     Args:
         columns: What a row holds.
+        variant: How the rows are made, for the record.
         pictures: The columns that are made.
     """
 
-    def __init__(self, columns: Columns, *pictures: str) -> None:
-        self.columns = columns
+    def __init__(self, columns: Columns, variant: dict[str, Any], *pictures: str) -> None:
+        self.columns, self.variant = columns, variant
         names = ("image", *pictures) if columns.image else pictures
         images = {name: datasets.Image() for name in names}
         self.features = Features({"name": Value("string"), **images, "error": Value("string")})
-
-    @property
-    @abstractmethod
-    def variant(self) -> dict[str, Any]:
-        """How the rows are made, for the record."""
 
     @abstractmethod
     def __call__(self, photos: Iterable[StoredPhoto]) -> Iterator[Row]:
@@ -99,14 +95,10 @@ class MakeMaps(MakeRows):
     """
 
     def __init__(self, engine: Engine, columns: Columns, batch_size: int, workers: int | None = None) -> None:
-        super().__init__(columns, "map", *(["cut_out"] if columns.cut_out else []))
+        variant = {**engine.variant, "bits": columns.bits}
+        super().__init__(columns, variant, "map", *(["cut_out"] if columns.cut_out else []))
         self.engine, self.batch_size, self.workers = engine, batch_size, workers
         self.options = RenderOptions(mask=not columns.cut_out)
-
-    @property
-    def variant(self) -> dict[str, Any]:
-        """See [`MakeRows`]."""
-        return {**self.engine.variant, "bits": self.columns.bits}
 
     def __call__(self, photos: Iterable[StoredPhoto]) -> Iterator[Row]:
         """See [`MakeRows`]."""
@@ -141,16 +133,11 @@ class MakeLabels(MakeRows):
     def __init__(self, network: CellNetwork, columns: Columns) -> None:
         if columns.cut_out or columns.bits != 8:
             raise ValueError("--cut-out and --bits are for soft maps; a U-Net for objects gives label images")
-        super().__init__(columns, "labels")
-        self.network = network
-
-    @property
-    def variant(self) -> dict[str, Any]:
-        """See [`MakeRows`]."""
-        tile = self.network.processor.tile_size
+        tile, model = network.processor.tile_size, network.model
         size = "any" if tile is None else f"{tile['height']}x{tile['width']}"
-        model = self.network.model
-        return {"engine": str(model.engine), "dtype": str(model.dtype).removeprefix("torch."), "size": size}
+        dtype = str(model.dtype).removeprefix("torch.")
+        super().__init__(columns, {"engine": str(model.engine), "dtype": dtype, "size": size}, "labels")
+        self.network = network
 
     def __call__(self, photos: Iterable[StoredPhoto]) -> Iterator[Row]:
         """See [`MakeRows`]."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -64,8 +63,7 @@ def write_predictions(folder: Path, target: str, repo_id: str, license: str) -> 
         try:
             os.link(shard, place)  # a local target may be large
         except OSError:
-            with system.open(shard, "rb") as source, place.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
+            system.get_file(shard, str(place))
     variant = json.loads(system.cat_file(f"{root}/variant.json"))
     if "://" not in variant["source"]:
         variant["source"] = Path(variant["source"]).name  # without a path of this machine

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import numpy as np
 from av.video.reformatter import Interpolation
 from PIL import Image
 
@@ -22,11 +23,6 @@ _LARGEST_LOSS = 0.5  # seconds by which a file may end before its header says
 _WIDE_PRIMARIES, _HDR_TRANSFERS = (9, 11, 12), (16, 18)  # numbers of ITU-T H.273
 # What is faster is dark by 2 of 255.
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-_TURNS = {
-    90: Image.Transpose.ROTATE_90,
-    180: Image.Transpose.ROTATE_180,
-    270: Image.Transpose.ROTATE_270,
-}
 
 
 class Frame(NamedTuple):
@@ -128,7 +124,11 @@ class VideoReader:
                 on_audio(packet)
                 continue
             for frame in self._decode(decoder, packet):
-                time = frame.pts - first_time if frame.pts is not None else (last or 0) + self._step(video)
+                if frame.pts is None:
+                    step = round(1 / (video.average_rate or Fraction(25)) / video.time_base)
+                    time = (last or 0) + max(1, step)
+                else:
+                    time = frame.pts - first_time
                 if last is not None and time <= last:
                     self._faults.late += 1
                     continue
@@ -138,24 +138,15 @@ class VideoReader:
                 self._faults.interlaced |= frame.interlaced_frame
                 yield Frame(self._picture(frame), time)
 
-    @staticmethod
-    def _step(video: Any) -> int:
-        return max(1, round(1 / (video.average_rate or Fraction(25)) / video.time_base))
-
     def _packets(self, container: Any) -> Iterator[Any]:
-        packets = container.demux(container.streams.video[0], *container.streams.audio)
         end = Fraction(0)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except av.FFmpegError as error:
-                self._faults.end = _first_line(error)
-                break
-            if packet.pts is not None:
-                end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base - self.start)
-            yield packet
+        try:
+            for packet in container.demux(container.streams.video[0], *container.streams.audio):
+                if packet.pts is not None:
+                    end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base - self.start)
+                yield packet
+        except av.FFmpegError as error:
+            self._faults.end = _first_line(error)
         self._faults.missing = (container.duration or 0) / av.time_base - float(end)
 
     def _decode(self, decoder: Any, packet: Any) -> list[Any]:
@@ -168,10 +159,10 @@ class VideoReader:
     def _picture(self, frame: Any) -> Image.Image:
         has_alpha = any(component.is_alpha for component in frame.format.components)
         pixels = frame.reformat(format="rgba" if has_alpha else "rgb24", interpolation=EXACT).to_ndarray()
-        image = Image.fromarray(pixels)
         self._is_sideways = frame.rotation % 180 == 90
-        if (turn := _TURNS.get(frame.rotation % 360)) is not None:
-            image = image.transpose(turn)
+        if frame.rotation % 90 == 0:  # it is counterclockwise, as NumPy's is
+            pixels = np.rot90(pixels, frame.rotation // 90)
+        image = Image.fromarray(pixels)
         if frame.color_primaries in _WIDE_PRIMARIES or frame.color_trc in _HDR_TRANSFERS:
             image.info["cicp"] = bytes((frame.color_primaries, frame.color_trc, 0, 1))
             image = standard_mode(image)

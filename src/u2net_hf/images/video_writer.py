@@ -123,11 +123,9 @@ class VideoWriter:
 
     def write(self, image: Image.Image, time: int) -> None:
         """Write a picture of mode "L", "RGB" or "RGBA", shown from `time` on, in the units of [`Frame`]."""
-        if image.mode == "RGBA":
-            frame = av.VideoFrame.from_ndarray(np.asarray(_spread_colors(image)), format="rgba")
-        else:
-            frame = av.VideoFrame.from_ndarray(np.asarray(image.convert("RGB")), format="rgb24")
-        frame = frame.reformat(
+        has_alpha = image.mode == "RGBA"
+        pixels = np.asarray(_spread_colors(image) if has_alpha else image.convert("RGB"))
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if has_alpha else "rgb24").reformat(
             format=self._pixel_format, interpolation=EXACT, dst_colorspace="ITU709", dst_color_range="MPEG"
         )
         frame.pts, frame.time_base = time, self._like.time_base

@@ -104,9 +104,10 @@ def export_onnx(
     with new_folder(output_dir, overwrite=overwrite, merge=True) as folder:
         model, image_processor = _load(model_name_or_path)
         differences = _write_graphs(folder / ONNX_FOLDER, model, image_processor, dtypes, opset, photos)
-        _write_json(folder / "config.json", _browser_config(model, dtypes[0]))
+        is_map = _finds_objects(model) or model.config.num_labels == 1
+        _write_json(folder / "config.json", _browser_config(model, is_map, dtypes[0]))
         if getattr(model.config, "padding", "same") == "same":
-            _write_json(folder / "preprocessor_config.json", _browser_processor(model, image_processor))
+            _write_json(folder / "preprocessor_config.json", _browser_processor(model, is_map, image_processor))
         written = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     for name in {"preprocessor_config.json", *(f"{ONNX_FOLDER}/{name}" for name in FILE_NAMES.values())} - written:
         (output_dir / name).unlink(missing_ok=True)  # of an older export
@@ -159,8 +160,13 @@ def _write_graphs(
 
     if "int8" in dtypes and getattr(model.config, "stem_channels", None) is not None:
         raise ValueError("int8 of IS-Net is not offered, since it loses .07 of max F on SOD: leave int8 out.")
+    if photos is None and not _finds_objects(model) and "int8" in dtypes:
+        raise ValueError(
+            "int8 of this network needs calibration_images: a few dozen images like those that it will see. Give "
+            "some, or leave int8 out."
+        )
     if photos is None:
-        photos = _default_photos(model, dtypes)
+        photos = shipped_photos() if _finds_objects(model) else []
     folder.mkdir()
     files = {dtype: folder / name for dtype, name in FILE_NAMES.items()}
     network = SaliencyGraph(model, image_processor) if _finds_objects(model) else LogitsGraph(model)
@@ -223,17 +229,6 @@ def _finds_objects(model: PreTrainedModel) -> bool:
     return FAMILIES[model.config.model_type].output == "saliency"
 
 
-def _default_photos(model: PreTrainedModel, dtypes: list[str]) -> list[Photo]:
-    if _finds_objects(model):
-        return shipped_photos()
-    if "int8" in dtypes:
-        raise ValueError(
-            "int8 of this network needs calibration_images: a few dozen images like those that it will see. Give "
-            "some, or leave int8 out."
-        )
-    return []
-
-
 def _check_arguments(dtypes: Sequence[str], opset: int) -> list[str]:
     """The dtypes as a list without repetitions, if an export to them is possible here."""
     chosen = [*dict.fromkeys([dtypes] if isinstance(dtypes, str) else dtypes)]
@@ -264,13 +259,12 @@ def _draw(model: PreTrainedModel, image_processor: Any) -> list[torch.Tensor]:
     return batches
 
 
-def _browser_config(model: PreTrainedModel, dtype: str) -> dict[str, Any]:
+def _browser_config(model: PreTrainedModel, is_map: bool, dtype: str) -> dict[str, Any]:
     """What transformers.js must know of a network.
 
     It runs "isnet", the successor of U²-Net, as a graph whose output is a soft map, and "segformer" as one whose
     output are the logits of several labels.
     """
-    is_map = _finds_objects(model) or model.config.num_labels == 1
     return {
         "model_type": "isnet" if is_map else "segformer",
         "id2label": model.config.id2label,
@@ -279,9 +273,8 @@ def _browser_config(model: PreTrainedModel, dtype: str) -> dict[str, Any]:
     }
 
 
-def _browser_processor(model: PreTrainedModel, image_processor: Any) -> dict[str, Any]:
+def _browser_processor(model: PreTrainedModel, is_map: bool, image_processor: Any) -> dict[str, Any]:
     """The options of an image processor that transformers.js has too."""
-    is_map = _finds_objects(model) or model.config.num_labels == 1
     options = ["do_resize", "size", "resample", "do_rescale", "rescale_factor"]
     options += ["do_normalize", "image_mean", "image_std"]
     values = image_processor.to_dict()

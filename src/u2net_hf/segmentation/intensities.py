@@ -73,9 +73,8 @@ class Intensities:
         names = ("rescale_factor", "do_normalize", "image_mean", "image_std")
         options = {name: getattr(self.processor, name) for name in names}
         rescaled = self.processor.do_rescale and not self.stretched
-        scaled: np.ndarray = self.processor._scale(
-            values, do_resize=False, size=None, resample=None, percentiles=None, do_rescale=rescaled, **options
-        )
+        options |= {"percentiles": None, "do_resize": False, "do_rescale": rescaled}
+        scaled: np.ndarray = self.processor._scale(values, options)
         return scaled
 
     def _all_values(self) -> Iterator[np.ndarray]:

@@ -49,24 +49,23 @@ class EngineWorker:
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            batch, last = self._fill([item])
-            batch = [(image, future) for image, future in batch if future.set_running_or_notify_cancel()]
+            waiting = self._fill([item])
+            batch = [(image, future) for image, future in waiting if future.set_running_or_notify_cancel()]
             outcomes = maps_or_errors([image for image, _ in batch], self.engine)
             for (_, future), outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     future.set_exception(outcome)
                 else:
                     future.set_result(outcome)
-            del item, batch, outcomes  # a photo's pixels are not kept until the next one comes
-            if last:
-                return
+            del item, waiting, batch, outcomes  # a photo's pixels are not kept until the next one comes
 
-    def _fill(self, batch: list[_Item]) -> tuple[list[_Item], bool]:
-        """Add what is waiting; and whether that was the last."""
+    def _fill(self, batch: list[_Item]) -> list[_Item]:
+        """Add what is waiting."""
         with suppress(Empty):
             while len(batch) < self.batch_size:
                 item = self._queue.get_nowait()
-                if item is None:
-                    return batch, True
+                if item is None:  # the end: for the next turn
+                    self._queue.put(None)
+                    break
                 batch.append(item)
-        return batch, False
+        return batch

@@ -153,8 +153,5 @@ def flush_to_disk(folder: Path) -> None:
     """Wait until the files of a folder are stored: a rename may otherwise outlive a crash that they do not."""
     for path in folder.rglob("*"):
         if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

@@ -66,15 +66,13 @@ def load_pretrained(loader: Any, source: str | Path, *, trust_remote_code: bool 
         return loader.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
 
 
-def load_whole_model(loader: Any, source: str | Path, *, trust_remote_code: bool = False, **options: Any) -> Any:
+def load_whole_model(loader: Any, source: str | Path, **options: Any) -> Any:
     """Load a model as [`load_pretrained`] does, all of whose weights must be there; a warning names those too many.
 
     Raises:
         ValueError: If some are missing, for which transformers would take random numbers.
     """
-    model, report = load_pretrained(
-        loader, source, trust_remote_code=trust_remote_code, output_loading_info=True, **options
-    )
+    model, report = load_pretrained(loader, source, output_loading_info=True, **options)
     begun_anew = {name for name, *_ in report["mismatched_keys"]}  # with `ignore_mismatched_sizes`
     if missing := sorted({*report["missing_keys"]} - begun_anew):
         raise ValueError(f"{source} lacks weights that its configuration needs: {some(missing, 1)}.")
