@@ -158,6 +158,18 @@ def test_sums_that_nearly_cancel_stay_in_float32() -> None:
     assert error < 0.03 * expected.abs().max()
 
 
+def test_a_first_layer_in_float32_does_not_change_the_type_of_the_network() -> None:
+    config = tiny_u2net_config(stem_channels=4, fuse_side_maps=False)
+    model, images = trained(config), torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        model.stage1.rebnconvin.bn_s1.bias.fill_(20)
+        expected = model(images.double()).logits
+    fused = model.fuse(torch.bfloat16)
+    assert next(fused.encoder.buffers()).dtype == torch.float32
+    assert fused.dtype == torch.bfloat16
+    torch.testing.assert_close(fused(images).double(), expected, atol=0.05 * expected.abs().max().item(), rtol=0)
+
+
 def test_published_weights_on_photos(photos: list[Image.Image]) -> None:
     try:
         folder = pull("u2netp")
