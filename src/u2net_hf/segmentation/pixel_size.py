@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -61,14 +62,9 @@ def _density(page: TiffPage) -> tuple[float, float] | None:
 def _of_ome(xml: str) -> tuple[float, float] | None:
     try:
         pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
-    except ElementTree.ParseError:
+        attributes = {} if pixels is None else pixels.attrib
+        names = ("PhysicalSizeY", "PhysicalSizeX")
+        height, width = (float(attributes[name]) * UNITS[attributes.get(f"{name}Unit", "µm")] for name in names)
+    except (ElementTree.ParseError, LookupError, ValueError):  # no XML, no sizes, or no numbers
         return None
-    attributes = {} if pixels is None else pixels.attrib
-    sizes = []
-    for name in ("PhysicalSizeY", "PhysicalSizeX"):
-        size = attributes.get(name)
-        unit = UNITS.get(attributes.get(f"{name}Unit", "µm"))
-        if size is None or unit is None or not float(size) > 0:
-            return None
-        sizes.append(float(size) * unit)
-    return sizes[0], sizes[1]
+    return (height, width) if all(0 < size < math.inf for size in (height, width)) else None
