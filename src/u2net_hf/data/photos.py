@@ -29,12 +29,12 @@ from .sources import (
     choose_split,
     find_photo_columns,
     is_source,
-    open_builder,
     open_saved,
     rows_of_part,
     split_names,
     stem_of,
     take_part,
+    with_datasets,
 )
 
 PHOTO_FEATURES = Features({"image": CorpusImage(mode="RGB"), "name": Value("string")})
@@ -246,7 +246,7 @@ def load_photos(spec: str | os.PathLike, split: str | None = None, piece_size: i
     wanted, part = choose_split(spec, split_names(spec), split)
     if saved := open_saved(spec, wanted):
         return TablePhotos(name, take_part(saved, part), piece_size)
-    builder = open_builder(spec)
+    builder = with_datasets(datasets.load_dataset_builder, spec)
     if builder.name == "parquet" and not part:
         return ParquetPhotos(name, [str(file) for file in builder.config.data_files[wanted]], piece_size)
     if part or (root.exists() and builder.name != "webdataset"):

@@ -36,7 +36,7 @@ def split_names(spec: str | os.PathLike) -> list[str]:
     """
     if saved := _saved_splits(Path(spec).expanduser()):
         return list(saved)
-    return _with_datasets(datasets.get_dataset_split_names, spec)
+    return with_datasets(datasets.get_dataset_split_names, spec)
 
 
 def choose_split(spec: str | os.PathLike, names: list[str], split: str | None) -> tuple[str, str]:
@@ -74,7 +74,7 @@ def load_source(
     if saved is not None:
         corpus = take_part(saved, part)
     else:
-        corpus = _with_datasets(datasets.load_dataset, spec, split=split + part, streaming=streaming)
+        corpus = with_datasets(datasets.load_dataset, spec, split=split + part, streaming=streaming)
     columns = find_columns(corpus.features, spec, mask_column)
     if isinstance(corpus, IterableDataset):
         return _stream_with_our_columns(corpus, spec, *columns, features)
@@ -86,11 +86,6 @@ def open_saved(spec: str | os.PathLike, split: str) -> Dataset | None:
     """A split of what `save_to_disk` wrote; None if the spec is none of that."""
     saved = _saved_splits(Path(spec).expanduser())
     return Dataset.load_from_disk(str(saved[split])) if saved else None
-
-
-def open_builder(spec: str | os.PathLike) -> Any:
-    """What the `datasets` library reads a source with, before it is read; the errors are those of [`split_names`]."""
-    return _with_datasets(datasets.load_dataset_builder, spec)
 
 
 def take_part(corpus: Dataset, part: str) -> Dataset:
@@ -207,7 +202,7 @@ def _parsed(line: str) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def _with_datasets(function: Callable[..., Any], spec: str | os.PathLike, **options: Any) -> Any:
+def with_datasets(function: Callable[..., Any], spec: str | os.PathLike, **options: Any) -> Any:
     """Call a function of the `datasets` library on a spec, with errors that say what a spec may be."""
     path = Path(spec).expanduser()
     if path.is_dir():
