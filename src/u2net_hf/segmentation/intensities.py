@@ -73,8 +73,9 @@ class Intensities:
         names = ("rescale_factor", "do_normalize", "image_mean", "image_std")
         options = {name: getattr(self.processor, name) for name in names}
         rescaled = self.processor.do_rescale and not self.stretched
-        options |= {"percentiles": None, "do_resize": False, "do_rescale": rescaled}
-        scaled: np.ndarray = self.processor._scale(values, options)
+        scaled: np.ndarray = self.processor._scale(
+            values, do_resize=False, size=None, resample=None, percentiles=None, do_rescale=rescaled, **options
+        )
         return scaled
 
     def _all_values(self) -> Iterator[np.ndarray]:

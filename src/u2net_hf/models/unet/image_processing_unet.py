@@ -161,7 +161,7 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
         image_list = self._prepare_image_like_inputs(_with_channel_axis(images), **kwargs)
         maps = self._prepare_maps(segmentation_maps, image_list, kwargs["device"])
         for image, label_map in zip(image_list, maps, strict=True):
-            image = self._scale(image, kwargs)
+            image = self._scale(image, **kwargs)
             rows, columns = plan_image((image.shape[-2], image.shape[-1]), **kwargs)
             pixel_values += cut_windows(image, rows, columns, (rows.context, columns.context))
             if label_map is not None:
@@ -235,18 +235,29 @@ class UNetImageProcessorBase(UNetPostProcessing, BaseImageProcessor):
                 )
         return maps
 
-    def _scale(self, image: Pixels, options: dict[str, Any]) -> Pixels:
+    def _scale(
+        self,
+        image: Pixels,
+        do_resize: bool,
+        size: SizeDict,
+        resample: PILImageResampling | int | None,
+        percentiles: list[float] | None,
+        do_rescale: bool,
+        rescale_factor: float,
+        do_normalize: bool,
+        image_mean: float | tuple[float, ...],
+        image_std: float | tuple[float, ...],
+        **kwargs: object,
+    ) -> Pixels:
         """Resize, rescale and normalize one image, as far as the options say."""
-        scale, shift = 1, 0
-        if options["percentiles"]:
-            image = _stretch(image, *options["percentiles"])
-        elif options["do_rescale"]:
-            scale = options["rescale_factor"]
-        if options["do_resize"]:
-            image = self.resize(image, options["size"], options["resample"])
-        if options["do_normalize"]:  # (image * scale - mean) / std, in two passes over the image
-            std = _per_channel(options["image_std"], image)
-            scale, shift = scale / std, _per_channel(options["image_mean"], image) / std
+        if percentiles:
+            image = _stretch(image, *percentiles)
+        if do_resize:
+            image = self.resize(image, size, resample)
+        scale, shift = rescale_factor if do_rescale and not percentiles else 1, 0
+        if do_normalize:  # (image * scale - mean) / std, in two passes over the image
+            std = _per_channel(image_std, image)
+            scale, shift = scale / std, _per_channel(image_mean, image) / std
         image = image * scale
         image -= shift
         return image
@@ -293,9 +304,13 @@ class UNetImageProcessorPil(UNetImageProcessorBase, PilBackend):
         self, image: np.ndarray, size: SizeDict, resample: PILImageResampling | int | None = None, **kwargs: object
     ) -> np.ndarray:
         """Resize `(channels, height, width)` in float32: Pillow's whole gray levels would lose those of 16 bits."""
-        channels = [Image.fromarray(np.ascontiguousarray(channel, dtype=np.float32)) for channel in image]
-        width, height = size["width"], size["height"]
-        return np.stack([np.asarray(channel.resize((width, height), resample)) for channel in channels])
+        channels = [
+            Image.fromarray(np.ascontiguousarray(channel, dtype=np.float32)).resize(
+                (size["width"], size["height"]), resample
+            )
+            for channel in image
+        ]
+        return np.stack([np.asarray(channel) for channel in channels])
 
 
 class UNetImageProcessor(UNetImageProcessorBase, TorchvisionBackend):
