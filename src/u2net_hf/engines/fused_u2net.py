@@ -168,7 +168,6 @@ class FusedU2Net(nn.Module):
         self.stem = builder.stem(config.get("stem_channels"))
         self.encoder, self.decoder, self.sides = nn.ModuleList(encoder), nn.ModuleList(decoder), nn.ModuleList(sides)
         self.register_buffer("bias", bias)
-        self.dtype = builder.dtype  # of weights and activations, but for layers with large biases
         super().train(False)
 
     @classmethod
@@ -192,6 +191,11 @@ class FusedU2Net(nn.Module):
             ValueError: If a stage has a wrong form or a weight is missing.
         """
         return cls(config, _Builder(state_dict, dtype, torch.device(device)))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of weights and activations."""
+        return next(self.sides.buffers()).dtype  # a layer may be in float32 for its large bias, a side map never
 
     @property
     def device(self) -> torch.device:
