@@ -114,7 +114,7 @@ def measure(network: str, batch: int, rounds: int, calls: dict[str, Call]) -> di
         side |= {"cpu_ms": statistics.median(cpu_ms), "ratio": (sides[0]["median_ms"] if sides else median) / median}
         sides.append(side | {"peak_mb": None if "graph" in name else _peak_mb(calls[name])})
     height, width = find_model(network).input_options.size
-    title = TITLES.get(Path(network).name, Path(network).name)
+    title = _title(network)
     work = f"{title}, {height}x{width}, " + ("1 image" if batch == 1 else f"batch {batch}")
     return {"work": work, "items": batch, "rounds": rounds, "sides": sides}
 
@@ -140,6 +140,11 @@ def compare_with_float64(network: str, device: str = "cuda") -> list[str]:
         plain, fused = build_networks(network, dtype, device)
         for way, logits in (("plain", plain(images.to(dtype))), ("fused", fused(images))):
             difference = (logits.double().sigmoid() - expected).abs()
-            title = TITLES.get(Path(network).name, Path(network).name)
+            title = _title(network)
             rows.append(f"| {title}, {way}, {name} | {difference.mean():.1e} | {difference.max():.1e} |")
     return rows
+
+
+def _title(network: str) -> str:
+    name = Path(network).name
+    return TITLES.get(name, name)

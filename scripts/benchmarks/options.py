@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from u2net_hf.utils.process import usable_cores
 
 from .report import is_cap_partial
 
@@ -21,7 +22,7 @@ NETWORKS = {"u2netp": "U²-Net†", "u2net": "U²-Net"}
 BATCHES = [1, 8]
 WORK_DIR = Path("outputs/benchmark")
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = usable_cores()
 
 
 def check_networks(networks: list[str]) -> None:
