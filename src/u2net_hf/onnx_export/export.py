@@ -160,16 +160,17 @@ def _write_graphs(
 
     if "int8" in dtypes and getattr(model.config, "stem_channels", None) is not None:
         raise ValueError("int8 of IS-Net is not offered, since it loses .07 of max F on SOD: leave int8 out.")
-    if photos is None and not _finds_objects(model) and "int8" in dtypes:
+    finds_objects = _finds_objects(model)
+    if photos is None and not finds_objects and "int8" in dtypes:
         raise ValueError(
             "int8 of this network needs calibration_images: a few dozen images like those that it will see. Give "
             "some, or leave int8 out."
         )
     if photos is None:
-        photos = shipped_photos() if _finds_objects(model) else []
+        photos = shipped_photos() if finds_objects else []
     folder.mkdir()
     files = {dtype: folder / name for dtype, name in FILE_NAMES.items()}
-    network = SaliencyGraph(model, image_processor) if _finds_objects(model) else LogitsGraph(model)
+    network = SaliencyGraph(model, image_processor) if finds_objects else LogitsGraph(model)
     network.eval()
     folded = fold_batch_norm(network)
     checked = [*network_inputs(photos[:NUM_CHECKED], image_processor)]

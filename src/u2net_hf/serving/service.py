@@ -82,6 +82,9 @@ class RemovalService:
         loop = asyncio.get_running_loop()
         times = [time.perf_counter()]
 
+        def lap() -> None:
+            times.append(time.perf_counter())
+
         pixels = check_picture(picture, self.limits.max_pixels)
         if image_format in ANIMATED:
             frames = await loop.run_in_executor(self._pool, count_frames, io.BytesIO(picture))
@@ -91,15 +94,15 @@ class RemovalService:
                 reason = f"photo: its {frames} frames are more than {MAX_FRAMES}, or have more than {allowed} together"
                 raise RefusalError(413, reason)
         async with self._pixels.share(pixels * (MATTING_COST if options.matting else 1)):
-            times.append(time.perf_counter())
+            lap()
             stream = _named(picture, "photo")
             photos = await loop.run_in_executor(self._pool, read_photos, stream, network.engine, options, image_format)
-            times.append(time.perf_counter())
+            lap()
             futures = [asyncio.wrap_future(network.submit(photo.reduced)) for photo in photos.photos]
             soft_maps = await asyncio.gather(*futures)
-            times.append(time.perf_counter())
+            lap()
             data = await loop.run_in_executor(self._pool, encode_results, photos, soft_maps, options, image_format)
-            times.append(time.perf_counter())
+            lap()
         steps = ("wait", "read", "network", "write")
         return Outcome(data, dict(zip(steps, np.diff(times).tolist(), strict=True)))
 
