@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_process import run_fresh
 from huggingface_hub import constants
 from PIL import Image
 from tiny_models import tiny_u2net_config
@@ -56,20 +57,24 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(program: str, *arguments: object, home: Path | None = None) -> str:
-    """Run a program in a process of its own; it must succeed and complain of nothing."""
-    command = [sys.executable, "-W", "error::FutureWarning", "-c", program, *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"HF_HOME": str(home)} if home else {})
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+def check(done: subprocess.CompletedProcess[str]) -> str:
+    """The standard output of a program, which must have succeeded and complained of nothing."""
     assert done.returncode == 0, done.stderr
     for word in ("Error", "ERROR", "not supported", "Traceback", "trust_remote_code"):
         assert word not in done.stderr, done.stderr
     return done.stdout
 
 
+def run(program: str, *arguments: object) -> str:
+    return check(run_fresh(program, *arguments))
+
+
 def heavy(program: str, *arguments: object, home: Path | None = None) -> set[str]:
-    """The heavy modules that a program has imported at its end."""
-    return HEAVY & set(json.loads(run(program + REPORT, *arguments, home=home).splitlines()[-1]))
+    """The heavy modules that a program has imported at its end, in an interpreter of its own."""
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", program + REPORT, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"HF_HOME": str(home)} if home else {})
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return HEAVY & set(json.loads(check(done).splitlines()[-1]))
 
 
 class TestWhatIsImported:

@@ -1,15 +1,13 @@
 """The Auto classes and both pipelines, in a process of its own: what `import u2net_hf` must make possible."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 import transformers
+from fresh_process import run_fresh
 from tiny_models import tiny_u2net_config, tiny_unet_config
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -53,7 +51,7 @@ def save(folder: Path, model: PreTrainedModel, processor: object) -> None:
 
 
 def run(folder: Path, mode: str) -> dict:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(folder), mode], capture_output=True, text=True)
+    done = run_fresh(PROGRAM, folder, mode)
     assert done.returncode == 0, done.stderr
     for word in ("ERROR", "Error", "not supported", "Traceback", "trust_remote_code"):
         assert word not in done.stderr, done.stderr
@@ -108,9 +106,7 @@ def altered_transformers(folder: Path, changes: Mapping[str, tuple[str, str]]) -
 
 def run_with(folder: Path, program: str, *arguments: object) -> list[str]:
     """Run a program with the transformers of a folder; the lines on standard error."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = run_fresh(program, *arguments, path=[str(folder)])
     assert done.returncode == 0, done.stderr
     return done.stderr.splitlines()
 

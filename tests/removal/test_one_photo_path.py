@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fresh_process import run_fresh
 from pictures import linear_gray_profile, stored, strange_cmyk_profile, swapped_rgb_profile, with_chunk
 from PIL import ExifTags, Image
 from tiny_models import tiny_u2net_config
@@ -130,8 +131,7 @@ def with_the_package(model: str, photos: Path, results: Path, options: dict) -> 
 
 
 def without_the_package(model: str, photos: Path, results: Path, options: dict) -> None:
-    program = [sys.executable, "-c", PROGRAM, model, str(photos), str(results), repr(options)]
-    done = subprocess.run(program, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = run_fresh(PROGRAM, model, photos, results, repr(options))
     assert done.returncode == 0, done.stderr
 
 
