@@ -201,11 +201,16 @@ def test_a_source_that_gives_next_to_nothing_is_given_up(
 def test_pip_ends_when_the_user_interrupts(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    def interrupted(process: subprocess.Popen[bytes]) -> bool:
-        started.append(process)
+    class Client(subprocess.Popen):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    def interrupt(folder: Path) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sources, "_has_ended", interrupted)
+    monkeypatch.setattr(sources.subprocess, "Popen", Client)
+    monkeypatch.setattr(sources, "_bytes_in", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pull("tiny", cache_dir=tmp_path)
     assert [process.returncode for process in started] == [-signal.SIGKILL]

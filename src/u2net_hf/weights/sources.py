@@ -218,8 +218,10 @@ def _run(*command: str, folder: Path) -> None:
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=shown, stderr=errors, env=environment) as client,
     ):
         try:
-            while not _has_ended(client):
+            while client.poll() is None:
                 pace.check(_bytes_in(folder))
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    client.wait(0.5)
         except BaseException:
             client.kill()
             raise
@@ -237,12 +239,3 @@ def _bytes_in(folder: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += os.stat(os.path.join(parent, name)).st_size
     return total
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a process has ended, after a moment in which it may."""
-    try:
-        process.wait(0.5)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
