@@ -96,20 +96,14 @@ class SODArguments(TrainingArguments):
             "action": "extend",
         }
     )
-    dataset_weight: list[float] | None = field(
-        default=None,
-        metadata={
-            "help": "How often samples of each corpus are drawn. Default: as their sizes are.",
-            "action": "extend",
-        },
+    dataset_weight: list[float] | None = option(
+        None, "How often samples of each corpus are drawn. Default: as their sizes are.", action="extend"
     )
-    mask_column: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "The column of soft maps to learn from, as `u2net-hf predict` writes them (map), for all corpora "
-            "or one for each; auto for masks as usual.",
-            "action": "extend",
-        },
+    mask_column: list[str] | None = option(
+        None,
+        "The column of soft maps to learn from, as `u2net-hf predict` writes them (map), for all corpora or one for "
+        "each; auto for masks as usual.",
+        action="extend",
     )
     validation_mask_column: str | None = option(
         None,

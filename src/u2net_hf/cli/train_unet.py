@@ -75,9 +75,8 @@ class UNetArguments(TrainingArguments):
         "Side of the tiles into which whole images are cut in validation and by the saved image processor. Default: "
         "the resolution for the paper's network, none for padded ones.",
     )
-    percentiles: list[float] | None = field(
-        default=None,
-        metadata={"help": "Two percentiles of an image, such as 1 99.8, that become black and white. Default: none."},
+    percentiles: list[float] | None = option(
+        None, "Two percentiles of an image, such as 1 99.8, that become black and white. Default: none."
     )
     label_maps: bool = option(
         False,

@@ -42,9 +42,9 @@ class TrainingStopped(Exception):  # noqa: N818 (it is no error)
     """A training was asked to stop, and its state is saved."""
 
 
-def option(default: Any, text: str) -> Any:
-    """A field of a dataclass of options with its help text."""
-    return field(default=default, metadata={"help": text})
+def option(default: Any, text: str, **metadata: Any) -> Any:
+    """A field of a dataclass of options with its help text, and what else `HfArgumentParser` shall know of it."""
+    return field(default=default, metadata={"help": text, **metadata})
 
 
 @dataclass
@@ -56,7 +56,7 @@ class TrainingArguments:
     train_split: str = option("train", "Split to train on; parts such as 'train[:80%%]' are possible.")
     validation_split: str = option("validation", "Split to validate on.")
     validation_dataset_name: str | None = option(None, "Corpus of the validation split, if it is another one.")
-    object_values: list[str] | None = field(default=None, metadata={"help": OBJECT_VALUES_HELP})
+    object_values: list[str] | None = option(None, OBJECT_VALUES_HELP)
     streaming: bool = option(False, "Read the corpus while training instead of downloading it first.")
     shuffle_buffer_size: int = option(1000, "Samples among which a streamed corpus is shuffled.")
     dataloader_num_workers: int = option(0, "Processes that prepare samples, for each training process.")
