@@ -42,18 +42,9 @@ MASK_FOLDERS = (
 )
 INSTANCE_FOLDERS = ("instances", "label_maps", "labels", "label", *MASK_FOLDERS)
 SPLITS = {
-    "train": "train",
-    "training": "train",
-    "tr": "train",
-    "duts-tr": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-    "te": "test",
-    "duts-te": "test",
+    **dict.fromkeys(("train", "training", "tr", "duts-tr"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "te", "duts-te"), "test"),
 }
 # In order of preference where one name has several files: photos are JPEG, masks are without loss (DUTS-TE has two
 # stray .jpg masks beside the .png ones).
@@ -111,7 +102,7 @@ def find_folders(root: Path, mask_folders: tuple[str, ...] = MASK_FOLDERS) -> di
 
 
 def pair_files(images: Path, masks: Path) -> tuple[list[FilePair], LeftOut]:
-    """FilePair the files of two folders (or of one, given twice), sorted by name.
+    """Pair the files of two folders (or of one, given twice), sorted by name.
 
     A mask may carry an ending such as `_mask` or `_gt` that its image has not. Of several files with one name the
     likelier is taken: a .jpg photo, a .png mask.
@@ -232,8 +223,7 @@ def _choose(files: dict[str, list[str]], suffixes: tuple[str, ...], reason: str,
     """One file per name, by the order of the suffixes."""
     chosen = {}
     for name, same_name in files.items():
-        best, *others = sorted(same_name, key=lambda file: suffixes.index(os.path.splitext(file)[1].lower()))
-        chosen[name] = best
+        chosen[name], *others = sorted(same_name, key=lambda file: suffixes.index(os.path.splitext(file)[1].lower()))
         if others:
             left_out[reason].extend(os.path.basename(file) for file in others)
     return chosen
