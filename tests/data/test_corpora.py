@@ -45,7 +45,7 @@ def test_folder(tmp_path: Path, draw_tree: Draw, streaming: bool) -> None:
     draw_tree({"images/b.jpg": 2, "images/a.png": 1}, {"masks/a.png": 1, "masks/b.png": 2})
     corpus = load_corpus(tmp_path, streaming=streaming)
     assert isinstance(corpus, datasets.IterableDataset if streaming else datasets.Dataset)
-    assert corpus.features == corpora.FEATURES
+    assert corpus.features == corpora.corpus_features()
     assert read(corpus) == {"a": (1, 1), "b": (2, 2)}
 
 

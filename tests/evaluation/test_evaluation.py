@@ -18,7 +18,7 @@ from run_script import SCRIPTS, run_script
 from tiny_models import tiny_u2net_config
 
 from u2net_hf import U2NetForImageSegmentation, U2NetImageProcessorPil
-from u2net_hf.data.corpora import FEATURES
+from u2net_hf.data.corpora import corpus_features
 from u2net_hf.evaluation.evaluation import evaluate_corpus
 from u2net_hf.evaluation.results import CURVES, Results, Score, read_results, results_table, write_results
 from u2net_hf.sod_metrics import MEASURES
@@ -210,7 +210,7 @@ def test_masks_of_classes_need_a_word(corpus: Path, tmp_path: Path, capsys: pyte
 def test_a_corpus_without_objects_and_one_that_names_other_folders(tmp_path: Path) -> None:
     def rows(value: int, name: str) -> Any:
         columns = {"image": [Image.new("RGB", (9, 9))], "mask": [Image.new("L", (9, 9), value)], "name": [name]}
-        return Dataset.from_dict(columns, features=FEATURES)
+        return Dataset.from_dict(columns, features=corpus_features())
 
     maps = lambda batches: ((row, Image.new("L", (9, 9))) for rows in batches for row in rows)  # noqa: E731
     with pytest.raises(ValueError, match="All 1 masks are empty"):

@@ -26,7 +26,7 @@ from u2net_hf import (
     UNetForSemanticSegmentation,
     UNetImageProcessorPil,
 )
-from u2net_hf.data.corpora import FEATURES
+from u2net_hf.data.corpora import corpus_features
 from u2net_hf.data.recipes import authors_recipe, unet_recipe
 from u2net_hf.training import loop as training_module
 from u2net_hf.training.arguments import EXIT_STOPPED, TrainingArguments, TrainingError, TrainingStopped
@@ -50,7 +50,7 @@ def drawn_corpus(number: int, side: int = 24, empty: bool = False) -> Dataset:
         columns["image"].append(Image.fromarray((noise + 0.5 * mask[..., None]).astype(np.uint8)))
         columns["mask"].append(Image.fromarray(mask))
         columns["name"].append(str(index))
-    return Dataset.from_dict(columns, features=FEATURES)
+    return Dataset.from_dict(columns, features=corpus_features())
 
 
 def write_corpus(folder: Path, **numbers: int) -> Path:

@@ -13,7 +13,7 @@ from scipy import ndimage
 from training_helpers import drawn_corpus
 
 from u2net_hf import U2NetImageProcessorPil, UNetImageProcessorPil
-from u2net_hf.data.corpora import FEATURES
+from u2net_hf.data.corpora import corpus_features
 from u2net_hf.data.recipes import authors_recipe, unet_recipe
 from u2net_hf.data.transforms import Compose
 from u2net_hf.training.loader import (
@@ -175,6 +175,6 @@ def test_unreadable_pictures_are_named(tmp_path: Any) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     drawn_corpus(1)[0]["image"].save(good)
     bad.write_bytes(good.read_bytes()[:-200])
-    corpus = Dataset.from_dict({"image": [str(bad)], "mask": [str(good)], "name": ["bad"]}, features=FEATURES)
+    corpus = Dataset.from_dict({"image": [str(bad)], "mask": [str(good)], "name": ["bad"]}, features=corpus_features())
     with pytest.raises(ValueError, match=r"Cannot decode the picture .*bad\.png"):
         drawn(corpus, Share(0, 1, 1))

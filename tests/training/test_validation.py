@@ -14,7 +14,7 @@ from tiny_models import tiny_unet_config
 from training_helpers import drawn_corpus
 
 from u2net_hf import U2NetImageProcessorPil, UNetForSemanticSegmentation, UNetImageProcessorPil
-from u2net_hf.data.corpora import FEATURES, corpus_features
+from u2net_hf.data.corpora import corpus_features
 from u2net_hf.training.validation import (
     THRESHOLDS,
     ClassValidation,
@@ -166,7 +166,7 @@ def test_segmentation_validation_tiles_whole_images() -> None:
         columns["image"].append(Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)))
         columns["mask"].append(Image.fromarray(rng.random((height, width)) < 0.7))
         columns["name"].append(str(index))
-    corpus = Dataset.from_dict(columns, features=FEATURES)
+    corpus = Dataset.from_dict(columns, features=corpus_features())
     torch.manual_seed(0)
     config: Any = tiny_unet_config(num_channels=1, padding="valid", use_batch_norm=False)
     model = UNetForSemanticSegmentation(config).eval()

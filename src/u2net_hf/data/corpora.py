@@ -77,9 +77,6 @@ def corpus_features(
     return Features({"image": CorpusImage(mode="RGB"), "mask": masks, "name": Value("string")})
 
 
-FEATURES = corpus_features()
-
-
 def load_corpus(
     spec: str | os.PathLike,
     split: str | None = None,
