@@ -57,10 +57,11 @@ def run(rounds: Rounds = 3, work_dir: WorkDir = WORK_DIR, output: Output = PAGE)
     page = work_dir / "page"
     if not page.is_dir():
         publish_browser("me/page", dry_run=page)
-    sides = [Side("u2net-hf push browser, U²-Net† in int8", page, "", "#download")]
     rival = _rival_page(work_dir / "imgly")
-    sides += [
-        Side(f"@imgly/background-removal, model {name!r}", rival, f"#{name}", None) for name in ("small", "medium")
+    sides = [
+        Side("u2net-hf push browser, U²-Net† in int8", page, "", "#download"),
+        Side("@imgly/background-removal, model 'small'", rival, "#small", None),
+        Side("@imgly/background-removal, model 'medium'", rival, "#medium", None),
     ]
     lines = []
     for megapixels, photo in zip(MEGAPIXELS, make_photos(work_dir / "browser", list(MEGAPIXELS)), strict=True):

@@ -70,11 +70,8 @@ def _connect(address: str | None) -> bool:
     if ray.is_initialized():
         return False
     _check_reachable(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        options["include_dashboard"] = False
     try:
-        ray.init(address or "local", **options)
+        ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of gRPC, of sockets, of Ray: there is no common class
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConnectionError(f"the Ray cluster {address or 'on this machine'} cannot be used: {reason}") from error

@@ -255,13 +255,11 @@ def write_metric(folder: Path, source: str, repo_id: str) -> None:
     name = repo_id.rpartition("/")[2]
     if not name.isidentifier():
         raise ValueError(f"evaluate loads a metric only from a name of letters, digits and _, not from {name!r}.")
-    for file in (PACKAGE / source).glob("*.py"):
-        if file.name != "__init__.py":
-            shutil.copyfile(file, folder / file.name)
+    unwanted = shutil.ignore_patterns("__init__.py", "__pycache__", ".*")
+    for files in (PACKAGE / source, find_template(f"metric/{source}/app.py").parent):
+        shutil.copytree(files, folder, dirs_exist_ok=True, ignore=unwanted)
     if name != source:  # `evaluate.load` looks for a file that is named as the Space
         shutil.copyfile(folder / f"{source}.py", folder / f"{name}.py")
-    for extra in ("app.py", "requirements.txt"):
-        shutil.copyfile(find_template(f"metric/{source}/{extra}"), folder / extra)
     card = fill_template(f"metric/{source}/README.md", repo_id=repo_id)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
