@@ -19,24 +19,26 @@ FORKS.set_forkserver_preload(
 )
 
 
-def run_fresh(program: str, *arguments: object, path: Sequence[str] = ()) -> CompletedProcess:
+def run_fresh(program: str, *arguments: object, path: Sequence[str] = (), stdin: bytes = b"") -> CompletedProcess[str]:
     """Run a program as `python -W error::FutureWarning -c` does; `path` comes before the path of modules."""
     with tempfile.TemporaryDirectory(prefix="fresh-") as folder:
-        outputs = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-        process = FORKS.Process(target=_run, args=(program, [*map(str, arguments)], [*path], outputs))
+        Path(folder, "stdin").write_bytes(stdin)
+        process = FORKS.Process(target=_run, args=(program, [*map(str, arguments)], [*path], folder))
         process.start()
         process.join(300)
         if process.is_alive():
             process.kill()
             process.join()
-        written = [Path(output).read_text(encoding="utf-8") for output in outputs]
+        written = [Path(folder, name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
         return CompletedProcess(program, process.exitcode or 0, *written)
 
 
-def _run(program: str, arguments: list[str], path: list[str], outputs: list[str]) -> None:
-    for number, output in enumerate(outputs, 1):
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), number)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+def _run(program: str, arguments: list[str], path: list[str], folder: str) -> None:
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        os.dup2(os.open(Path(folder, name), os.O_RDWR | os.O_CREAT), number)
+    sys.stdin, sys.stdout, sys.stderr = (
+        os.fdopen(number, "w" if number else "r", closefd=False) for number in range(3)
+    )
     assert not {"transformers", "u2net_hf"} & set(sys.modules)
     warnings.simplefilter("error", FutureWarning)
     sys.argv, sys.path = ["-c", *arguments], [*path, *sys.path]

@@ -4,14 +4,13 @@ import ast
 import io
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx2
 import numpy as np
 import pytest
 import torch
+from fresh_process import run_fresh
 from PIL import Image
 from prediction_helpers import Pair
 from run_script import SCRIPTS
@@ -57,6 +56,15 @@ def photo() -> bytes:
     return buffer.getvalue()
 
 
+RUN = """
+import runpy, sys
+del sys.argv[0]
+if sys.argv[0] == "-m":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__")
+else:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 COMMANDS = {
     "remove": ["-m", "u2net_hf", "remove", "-", "-o", "{out}/cut-out.png", "--model", "{model}"],
     "export": ["-m", "u2net_hf", "export", "{model}", "{out}/exported"],
@@ -73,16 +81,16 @@ def test_nothing_is_asked_on_standard_input(command: str, stranger: Path, marker
         Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(tmp_path / "data" / name / "0.png")
     places = {"out": tmp_path / "out", "model": stranger, "data": tmp_path / "data"}
     (tmp_path / "out").mkdir()
-    arguments = [sys.executable, *(argument.format(**places) for argument in COMMANDS[command])]
+    arguments = [argument.format(**places) for argument in COMMANDS[command]]
     if command == "train_sod":
         arguments += ["--output_dir", str(tmp_path / "out"), "--train_split", "train", "--validation_split", "train"]
-    done = subprocess.run(arguments, input=b"y\n" + photo(), capture_output=True, timeout=120, cwd=tmp_path)
+    done = run_fresh(RUN, *arguments, stdin=b"y\n" + photo())
     assert done.returncode == 1
     assert not marker.exists()
-    assert b"[y/N]" not in done.stdout
-    last = done.stderr.decode().strip().splitlines()[-1]
+    assert "[y/N]" not in done.stdout
+    last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"Error: {stranger} needs code of its own, which is not run unasked")
-    assert b"Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_code_is_run_for_those_who_trust_it(stranger: Path, marker: Path) -> None:
