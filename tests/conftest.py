@@ -1,5 +1,6 @@
 """What all tests share: the processes that they run in, and fixtures."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -47,6 +48,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage go through all that is imported by now, least of all in each fork of a test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ python tests/zoo/run.py --only remove_folders
 """
 
 import argparse
+import gc
 import importlib
 import os
 import pkgutil
@@ -42,6 +43,7 @@ def set_up(home: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
+    gc.freeze()  # what is there by now: no fork shall go through it when it collects garbage
 
 
 def main() -> int:
